@@ -1,0 +1,44 @@
+"""gpuseg: segmentation of scientific images, on the GPU or the CPU, with the same call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._backend import BackendError, asarray, asnumpy, device_info, set_device, trace, using
+
+if TYPE_CHECKING:
+    from . import filters, measure, metrics, morphology, plot, report, segmentation
+
+__version__ = "0.1.0"
+
+_MODULES = ("filters", "measure", "metrics", "morphology", "plot", "report", "segmentation")
+
+__all__ = [
+    "BackendError",
+    "asarray",
+    "asnumpy",
+    "device_info",
+    "set_device",
+    "trace",
+    "using",
+    *_MODULES,
+    "filters",
+    "measure",
+    "metrics",
+    "morphology",
+    "plot",
+    "report",
+    "segmentation",
+]
+
+
+def __getattr__(name: str):
+    if name in _MODULES:
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

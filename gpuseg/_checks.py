@@ -1,0 +1,140 @@
+"""Argument checks shared by the public layer: one clear message each, before any work."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+
+import numpy as np
+
+from ._backend import array_namespace, is_cupy
+
+
+def as_array(x, name: str):
+    """Anything array-like as a NumPy or CuPy array in native byte order; not copied if it is one."""
+    if not (isinstance(x, np.ndarray) or is_cupy(x)):
+        x = _foreign_array(x, name)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a numpy.ma.MaskedArray, whose mask would be lost; "
+            f"pass {name}.data, and the mask in its own argument"
+        )
+    if isinstance(x, np.ndarray) and not x.dtype.isnative:
+        x = x.astype(x.dtype.newbyteorder("="))
+    return x
+
+
+def _foreign_array(x, name: str):
+    if hasattr(x, "__cuda_array_interface__") or _dlpack_device_type(x) == 2:
+        import cupy
+
+        return cupy.from_dlpack(x) if hasattr(x, "__dlpack__") else cupy.asarray(x)
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack__"):
+        return np.from_dlpack(x)
+    if isinstance(x, list | tuple | Real):
+        try:
+            return np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    raise TypeError(
+        f"{name} must be an array (NumPy, CuPy, or an object with __array__ or DLPack), "
+        f"got {type(x).__name__}"
+    )
+
+
+def _dlpack_device_type(x) -> int:
+    return int(x.__dlpack_device__()[0]) if hasattr(x, "__dlpack_device__") else 0
+
+
+def real_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = None):
+    """An image: a non-empty array of real numbers or bool with at least one axis."""
+    x = as_array(x, name)
+    if x.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} must hold real numbers (bool, integer or floating point), got {x.dtype}"
+        )
+    if x.ndim == 0:
+        raise ValueError(f"{name} must have at least one axis, got a 0-d array")
+    if ndim is not None and x.ndim not in ((ndim,) if isinstance(ndim, int) else ndim):
+        raise ValueError(f"{name} must have {ndim} axes, got shape {x.shape}")
+    if x.size == 0:
+        raise ValueError(f"{name} is empty: shape {x.shape}")
+    return x
+
+
+def bool_array(x, name: str = "image"):
+    """A binary image: as `real_array`, any non-zero value taken as True."""
+    x = real_array(x, name)
+    return x if x.dtype == bool else x != 0
+
+
+def mask_array(mask, image, name: str = "mask"):
+    """None, or a bool array of the image's shape, on the image's device, that selects something."""
+    if mask is None:
+        return None
+    mask = as_array(mask, name)
+    if mask.shape != image.shape:
+        raise ValueError(
+            f"{name} must have the shape of the image, {image.shape}, got {mask.shape}"
+        )
+    if mask.dtype.kind not in "bui":
+        raise TypeError(
+            f"{name} must be bool (or integer, non-zero meaning inside), got {mask.dtype}"
+        )
+    mask = mask if mask.dtype == bool else mask != 0
+    if not mask.any():
+        raise ValueError(f"{name} selects no element")
+    return array_namespace(image).asarray(mask) if is_cupy(image) else mask
+
+
+def number(x, name: str, *, above=None, at_least=None, at_most=None, finite: bool = True):
+    """A real number in a range; NumPy scalars and 0-d arrays count, bool and strings do not."""
+    value = x.item() if hasattr(x, "item") and getattr(x, "ndim", None) == 0 else x
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {_shown(x)}")
+    if math.isnan(value) or (finite and math.isinf(value)):
+        raise ValueError(f"{name} must be finite, got {value}")
+    for ok, text in (
+        (above is None or value > above, f"greater than {above}"),
+        (at_least is None or value >= at_least, f"at least {at_least}"),
+        (at_most is None or value <= at_most, f"at most {at_most}"),
+    ):
+        if not ok:
+            raise ValueError(f"{name} must be {text}, got {value}")
+    return value
+
+
+def integer(x, name: str, *, at_least=None, at_most=None) -> int:
+    """A whole number in a range; bool does not count."""
+    if isinstance(x, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, got {_shown(x)}")
+    try:
+        value = operator.index(x)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {_shown(x)}") from None
+    return number(value, name, at_least=at_least, at_most=at_most)
+
+
+def option(x, name: str, allowed):
+    """One of a few values."""
+    if x not in allowed:
+        listed = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name} must be one of {listed}, got {x!r}")
+    return x
+
+
+def per_axis(x, name: str, ndim: int, *, above=None, at_least=None) -> tuple[float, ...]:
+    """A number, or one for each axis, as a tuple of `ndim` numbers."""
+    if np.ndim(x) == 0:
+        return (number(x, name, above=above, at_least=at_least),) * ndim
+    if len(x) != ndim:
+        raise ValueError(f"{name} must be a number or have one for each of {ndim} axes, got {x!r}")
+    return tuple(number(v, name, above=above, at_least=at_least) for v in x)
+
+
+def _shown(x) -> str:
+    text = repr(x)
+    return f"{type(x).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

@@ -1,0 +1,102 @@
+"""How kernels are run: slabs on all CPU cores, grids on a GPU.
+
+The CPU kernels are ``njit(nogil=True)`` functions that work on a range, and run in a pool of
+threads of our own. Numba's ``prange`` is not used: its portable threading layer aborts the process
+when two Python threads meet in it, GNU OpenMP's does after a fork, and it compiles several times
+slower.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+_local = threading.local()
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+def thread_count() -> int:
+    """Threads for CPU kernels: GPUSEG_NUM_THREADS, else the cores this process may use."""
+    named = os.environ.get("GPUSEG_NUM_THREADS", "")
+    if named:
+        if not named.isdecimal() or int(named) < 1:
+            raise ValueError(f"GPUSEG_NUM_THREADS must be a positive integer, got {named!r}")
+        return int(named)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def slabs(function, count: int, *args, pieces: int | None = None) -> list:
+    """Call ``function(start, stop, *args)`` for the pieces of ``range(count)``, on all cores.
+
+    `function` must release the GIL. Results come back in the order of the pieces. A call from
+    within a piece runs at once in the same thread.
+    """
+    threads = 1 if getattr(_local, "inside", False) else thread_count()
+    pieces = max(1, min(count, threads if pieces is None else pieces))
+    bounds = [count * i // pieces for i in range(pieces + 1)]
+    jobs = list(itertools.pairwise(bounds))
+    if threads == 1 or pieces == 1:
+        return [function(start, stop, *args) for start, stop in jobs]
+    pool = _shared_pool(threads)
+    futures = [pool.submit(_inside, function, start, stop, args) for start, stop in jobs[1:]]
+    try:
+        results = [_inside(function, *jobs[0], args)]
+    finally:
+        # Every piece must have ended before the caller may free or reuse the arrays.
+        for future in futures:
+            future.exception()
+    return results + [future.result() for future in futures]
+
+
+def _inside(function, start, stop, args):
+    was = getattr(_local, "inside", False)
+    _local.inside = True
+    try:
+        return function(start, stop, *args)
+    finally:
+        _local.inside = was
+
+
+def _shared_pool(threads: int) -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None or _pool._max_workers != threads:
+            _pool = ThreadPoolExecutor(threads, thread_name_prefix="gpuseg")
+        return _pool
+
+
+def _forget_pool() -> None:
+    global _pool, _lock
+    _pool = None
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not survive a fork; the child makes a pool of its own when it needs one.
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def simulating() -> bool:
+    """Whether this process runs CUDA kernels in Numba's simulator."""
+    from numba import config
+
+    return bool(config.ENABLE_CUDASIM)
+
+
+def blocks(count: int, block: int, most: int = 1 << 30) -> int:
+    """Blocks that cover `count` threads, at least one and at most `most` (grid-stride beyond)."""
+    return max(1, min(most, -(-count // block)))
+
+
+def device_array(x):
+    """A device array as Numba takes it, without the synchronisation that its protocol would do."""
+    if simulating():
+        return x
+    from numba import cuda
+
+    return cuda.as_cuda_array(x, sync=False)
