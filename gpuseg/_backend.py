@@ -66,7 +66,7 @@ def _simulating() -> bool:
 
 @functools.cache
 def probe_cuda() -> Probe:
-    """Ask once a process whether CUDA works here: CuPy, a device, a kernel of CuPy, Numba's CUDA."""
+    """Ask once a process whether CUDA works here, step by step."""
     steps: list[Step] = []
 
     def step(what: str, ask: Callable[[], str]) -> bool:
@@ -408,9 +408,9 @@ def run(function: Callable, *args, **kwargs):
     arrays = args + tuple(kwargs.values()) if kwargs else args
     backend, reason = choose(arrays)
     traces = _traces.get()
-    if backend.kind == "cpu" and not traces and not log.isEnabledFor(logging.DEBUG):
-        if not any(map(is_cupy, arrays)):
-            return find(function, "cpu")[0](*args, **kwargs)
+    watched = traces or log.isEnabledFor(logging.DEBUG)
+    if backend.kind == "cpu" and not watched and not any(map(is_cupy, arrays)):
+        return find(function, "cpu")[0](*args, **kwargs)
     return _run(function, args, kwargs, backend, reason, traces)
 
 

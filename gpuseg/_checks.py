@@ -12,7 +12,7 @@ from ._backend import array_namespace, is_cupy
 
 
 def as_array(x, name: str):
-    """Anything array-like as a NumPy or CuPy array in native byte order; not copied if it is one."""
+    """Anything array-like as a NumPy or CuPy array in native byte order, copied only if need be."""
     if not (isinstance(x, np.ndarray) or is_cupy(x)):
         x = _foreign_array(x, name)
     if isinstance(x, np.ma.MaskedArray):
