@@ -1,0 +1,387 @@
+"""The dispatch: which backend runs a call, what goes in, what comes out, what is refused."""
+
+import logging
+import subprocess
+import sys
+import threading
+import types
+
+import numpy as np
+import pytest
+
+import gpuseg
+from gpuseg import _backend
+from gpuseg._backend import Backend, Probe, Step, Unserved, run
+
+NO_CUDA = not _backend.probe_cuda().ok
+
+
+class FakeCupyArray(np.ndarray):
+    """Stands in for a CuPy array: the dispatch only asks its type, device and get()."""
+
+    device = types.SimpleNamespace(id=0)
+
+    def get(self):
+        return np.array(self.view(np.ndarray))
+
+
+class FakeDevice:
+    current = 0
+
+    def __init__(self, index):
+        self.index = index
+
+    def __enter__(self):
+        self.before, FakeDevice.current = FakeDevice.current, self.index
+
+    def __exit__(self, *_):
+        FakeDevice.current = self.before
+
+
+class OutOfMemoryError(MemoryError):
+    """Named like CuPy's."""
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """A process in which the probe finds two devices and CuPy is a thin coat over NumPy."""
+    cupy = types.ModuleType("cupy")
+    cupy.ndarray = FakeCupyArray
+    cupy.freed = []
+    cupy.asarray = lambda x: np.array(x).view(FakeCupyArray)
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(
+        free_all_blocks=lambda: cupy.freed.append("device")
+    )
+    cupy.get_default_pinned_memory_pool = lambda: types.SimpleNamespace(
+        free_all_blocks=lambda: cupy.freed.append("pinned")
+    )
+    stream = types.SimpleNamespace(synchronize=lambda: None)
+    cupy.cuda = types.SimpleNamespace(
+        Device=FakeDevice,
+        get_current_stream=lambda: stream,
+        runtime=types.SimpleNamespace(getDeviceCount=lambda: 2),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(_backend, "probe_cuda", lambda: Probe(True, (Step("all", True, "fake"),)))
+    _backend._found_default.cache_clear()
+    yield cupy
+    _backend._found_default.cache_clear()
+
+
+@pytest.fixture
+def layers(monkeypatch):
+    """A public function `double` whose forms in the layers can be set one by one."""
+    forms = {}
+
+    def double(x, *, scale=2):
+        return run(double, x, scale=scale)
+
+    def find(function, kind):
+        for layer in _backend._LAYERS[kind]:
+            if layer in forms:
+                return forms[layer], layer
+        raise NotImplementedError(kind)
+
+    monkeypatch.setattr(_backend, "find", find)
+    return double, forms
+
+
+def on_cpu(x, *, scale=2):
+    assert type(x) is np.ndarray
+    return x * scale
+
+
+def on_cuda(x, *, scale=2):
+    assert isinstance(x, FakeCupyArray)
+    return x * scale
+
+
+def test_numpy_in_gives_numpy_out_on_cuda(fake_cuda, layers):
+    double, forms = layers
+    forms.update(_cpu=on_cpu, _cuda=on_cuda)
+    with gpuseg.trace() as calls:
+        result = double(np.arange(3))
+    assert type(result) is np.ndarray
+    assert result.tolist() == [0, 2, 4]
+    assert [(c.function, c.backend) for c in calls] == [("double", "cuda:0")]
+
+
+def test_cupy_in_gives_cupy_out_wherever_it_ran(fake_cuda, layers):
+    double, forms = layers
+    forms["_cpu"] = on_cpu
+    x = fake_cuda.asarray(np.arange(3))
+    with gpuseg.trace() as calls:
+        assert isinstance(double(x), FakeCupyArray)
+    assert calls[0].backend == "cpu"
+    assert "no GPU form" in calls[0].reason
+    with gpuseg.using("cpu"):
+        assert isinstance(double(x), FakeCupyArray)
+
+
+def test_results_of_every_shape_come_home(fake_cuda, layers):
+    double, forms = layers
+    forms["_cuda"] = lambda x, scale: (x, {"a": [x, 3]}, None, _backend.Step("s", x, ""))
+    array, table, nothing, step = double(np.arange(2))
+    assert type(array) is type(table["a"][0]) is type(step.ok) is np.ndarray
+    assert table["a"][1] == 3
+    assert nothing is None
+    assert isinstance(step, _backend.Step)
+
+
+def test_a_gpu_form_that_cannot_serve_hands_over_to_the_cpu(fake_cuda, layers):
+    double, forms = layers
+
+    def refuses(x, *, scale):
+        raise Unserved("scale is odd")
+
+    forms.update(_cpu=on_cpu, _cuda=refuses)
+    with gpuseg.trace() as calls:
+        assert double(np.arange(3), scale=3).tolist() == [0, 3, 6]
+    assert calls[0].backend == "cpu"
+    assert calls[0].reason.endswith("scale is odd")
+
+
+def test_out_of_device_memory_frees_the_pools_and_runs_on_the_cpu(fake_cuda, layers, caplog):
+    double, forms = layers
+
+    def exhausted(x, *, scale):
+        raise OutOfMemoryError("2 TiB")
+
+    forms.update(_cpu=on_cpu, _cuda=exhausted)
+    _backend._log_once.cache_clear()
+    with caplog.at_level(logging.WARNING, "gpuseg"):
+        for _ in range(2):
+            assert double(np.arange(2)).tolist() == [0, 2]
+    assert fake_cuda.freed == ["device", "pinned"] * 2
+    assert [r.message for r in caplog.records] == ["double: out of device memory, ran on the CPU"]
+
+
+def test_other_errors_of_a_gpu_form_are_the_callers(fake_cuda, layers):
+    double, forms = layers
+
+    def broken(x, *, scale):
+        raise RuntimeError("a bug")
+
+    forms.update(_cpu=on_cpu, _cuda=broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        double(np.arange(2))
+
+
+def test_the_chosen_device_is_current_while_the_call_runs(fake_cuda, layers):
+    double, forms = layers
+    seen = []
+    forms["_cuda"] = lambda x, scale: seen.append(FakeDevice.current)
+    with gpuseg.using("cuda:1"):
+        double(np.arange(2))
+    double(np.arange(2))
+    assert seen == [1, 0]
+    with pytest.raises(gpuseg.BackendError, match=r"'cuda:2' does not exist: 2 CUDA device"):
+        gpuseg.using("cuda:2").__enter__()
+
+
+def test_the_order_of_what_decides(fake_cuda, monkeypatch):
+    on_device, on_host = fake_cuda.asarray(np.arange(2)), np.arange(2)
+    assert _backend.choose((on_host,))[0] == Backend("cuda")
+    monkeypatch.setenv("GPUSEG_DEVICE", "cpu")
+    assert _backend.choose((on_host,)) == (Backend("cpu"), "GPUSEG_DEVICE=cpu")
+    monkeypatch.setattr(_backend, "_process_default", None)
+    gpuseg.set_device("cuda:1")
+    assert _backend.choose((on_host,)) == (Backend("cuda", 1), "set_device()")
+    assert _backend.choose((on_host, on_device)) == (Backend("cuda"), "a CuPy array came in")
+    with gpuseg.using("cpu"):
+        assert _backend.choose((on_device,)) == (Backend("cpu"), "using()")
+        with gpuseg.using("auto"):
+            assert _backend.choose((on_device,))[0] == Backend("cuda")
+        assert _backend.choose((on_device,))[0] == Backend("cpu")
+    gpuseg.set_device("auto")
+    assert _backend.choose((on_host,)) == (Backend("cpu"), "GPUSEG_DEVICE=cpu")
+
+
+def test_asarray_and_asnumpy_move_and_leave(fake_cuda):
+    x = np.arange(3)
+    there = gpuseg.asarray(x)
+    assert isinstance(there, FakeCupyArray)
+    assert gpuseg.asarray(there) is there
+    assert type(gpuseg.asnumpy(there)) is np.ndarray
+    assert gpuseg.asnumpy(x) is x
+    with gpuseg.using("cpu"):
+        assert gpuseg.asarray(x) is x
+        assert type(gpuseg.asarray(there)) is np.ndarray
+
+
+def test_using_belongs_to_the_context(monkeypatch):
+    monkeypatch.setattr(_backend, "_process_default", None)
+    inside, leave = threading.Event(), threading.Event()
+    seen = {}
+
+    def worker():
+        seen["start"] = _backend._forced.get()
+        with gpuseg.using("cpu"):
+            inside.set()
+            leave.wait(10)
+            seen["worker"] = _backend._forced.get()
+
+    thread = threading.Thread(target=worker)
+    with gpuseg.using("cpu"):
+        thread.start()
+        assert inside.wait(10)
+    assert _backend._forced.get() is None
+    leave.set()
+    thread.join()
+    assert seen == {"start": None, "worker": Backend("cpu")}
+
+
+def test_using_is_left_on_an_error():
+    with pytest.raises(ZeroDivisionError), gpuseg.using("cpu"):
+        1 / 0  # noqa: B018
+    assert _backend._forced.get() is None
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "cpu:0", "sim:1", "", "CUDA"])
+def test_unknown_devices_are_named(device):
+    with pytest.raises(ValueError, match=r"device must be 'auto', 'cpu', .* or 'sim'"):
+        gpuseg.set_device(device)
+
+
+def test_a_device_must_be_a_string():
+    with pytest.raises(TypeError, match="device must be a string, got int"):
+        gpuseg.set_device(0)
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="a CUDA device works here")
+def test_cuda_asked_for_in_vain_says_what_was_probed():
+    with pytest.raises(gpuseg.BackendError, match=r"'cuda' does not work here. Probed: .*failed"):
+        gpuseg.set_device("cuda")
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="a CUDA device works here")
+def test_gpuseg_device_cuda_in_vain_fails_at_the_call():
+    code = "import gpuseg, numpy; gpuseg.filters.gaussian(numpy.eye(9))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=_environment(GPUSEG_DEVICE="cuda"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "BackendError: device 'cuda' does not work here. Probed: " in done.stderr
+
+
+def test_sim_needs_its_own_process():
+    with pytest.raises(gpuseg.BackendError, match="NUMBA_ENABLE_CUDASIM=1"):
+        gpuseg.set_device("sim")
+
+
+def test_a_simulating_process_has_no_cuda_but_sim():
+    code = (
+        "import gpuseg\n"
+        "info = gpuseg.device_info()\n"
+        "assert info['default'] == 'cpu' and info['sim'] and not info['cuda']['available'], info\n"
+        "gpuseg.set_device('sim')\n"
+        "assert gpuseg.device_info()['default'] == 'sim'\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], env=_environment(NUMBA_ENABLE_CUDASIM="1"), check=True
+    )
+
+
+def _environment(**more):
+    import os
+
+    return {k: v for k, v in os.environ.items() if not k.startswith("GPUSEG")} | more
+
+
+def test_device_info_is_complete():
+    info = gpuseg.device_info()
+    assert set(info) == {"default", "cpu", "cuda", "sim", "versions"}
+    assert info["versions"]["numpy"] == np.__version__
+    assert info["cuda"]["probe"][0]["what"] == "simulator"
+
+
+def test_traces_nest_and_print(fake_cuda, layers):
+    double, forms = layers
+    forms.update(_cpu=on_cpu, _cuda=on_cuda)
+    with gpuseg.trace() as outer:
+        double(np.arange(6).reshape(2, 3))
+        with gpuseg.trace() as inner, gpuseg.using("cpu"):
+            double(np.arange(2.0))
+    assert [c.backend for c in outer] == ["cuda:0", "cpu"]
+    assert [c.backend for c in inner] == ["cpu"]
+    head, first, second = str(outer).splitlines()
+    assert head.split() == ["function", "backend", "shape", "dtype", "ms", "reason"]
+    assert first.split()[:4] == ["double", "cuda:0", "2x3", "int64"]
+    assert second.split()[-1] == "using()"
+    assert list(outer.to_dataframe()["function"]) == ["double", "double"]
+
+
+def test_every_call_logs_one_debug_line(layers, caplog):
+    double, forms = layers
+    forms["_cpu"] = on_cpu
+    with caplog.at_level(logging.DEBUG, "gpuseg"), gpuseg.using("cpu"):
+        double(np.arange(2))
+    assert [r.message for r in caplog.records] == ["double ran on cpu: using()"]
+
+
+def test_find_mirrors_the_layers():
+    from gpuseg.filters import gaussian
+
+    form, layer = _backend.find(gaussian, "cpu")
+    assert (form.__module__, form.__name__) == ("gpuseg._cpu.filters.smoothing", "gaussian")
+    assert layer == "_cpu"
+    form, layer = _backend.find(gaussian, "sim")
+    assert (form.__module__, layer) == ("gpuseg._cuda.filters.smoothing", "_cuda")
+
+
+class Wrapped:
+    """An array of another library: it has only ``__array__``."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+
+class Capsule:
+    """An array of another library: it has only DLPack."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __dlpack__(self, **options):
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.data.__dlpack_device__()
+
+
+@pytest.mark.parametrize("foreign", [Wrapped, Capsule, np.ndarray.tolist])
+def test_foreign_arrays_are_taken(foreign):
+    x = np.random.default_rng(0).random((9, 9))
+    with gpuseg.using("cpu"):
+        result = gpuseg.filters.gaussian(foreign(x))
+        np.testing.assert_array_equal(result, gpuseg.filters.gaussian(x))
+
+
+def test_import_gpuseg_imports_next_to_nothing():
+    code = (
+        "import sys; before = set(sys.modules); import gpuseg\n"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    came = set(done.stdout.split())
+    assert {name for name in came if name.startswith("gpuseg")} == {"gpuseg", "gpuseg._backend"}
+    others = {name.partition(".")[0] for name in came} - {"gpuseg"}
+    assert others <= sys.stdlib_module_names
+    slow = {
+        "ast",
+        "asyncio",
+        "ctypes",
+        "email",
+        "inspect",
+        "multiprocessing",
+        "subprocess",
+        "urllib",
+    }
+    assert not others & slow

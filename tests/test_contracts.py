@@ -1,0 +1,92 @@
+"""Every public function of the dispatch says what equality between backends means."""
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+
+import gpuseg
+from gpuseg._backend import find
+from gpuseg._contracts import Close, Exact
+
+MODULES = ("filters", "measure", "metrics", "morphology", "segmentation")
+
+
+def _public_functions():
+    for module in MODULES:
+        namespace = importlib.import_module(f"gpuseg.{module}")
+        for name in namespace.__all__:
+            thing = getattr(namespace, name)
+            if inspect.isfunction(thing):
+                yield pytest.param(thing, id=f"{module}.{name}")
+
+
+PUBLIC = list(_public_functions())
+
+
+@pytest.mark.parametrize("function", PUBLIC)
+def test_every_public_function_has_a_contract(function):
+    assert isinstance(function.contract, Exact | Close)
+
+
+@pytest.mark.parametrize("function", PUBLIC)
+def test_every_public_function_is_documented(function):
+    text = inspect.getdoc(function)
+    for part in ("Parameters\n---", "Returns\n---", "Examples\n---"):
+        assert part in text, part
+    for name in inspect.signature(function).parameters:
+        assert name in text, name
+
+
+@pytest.mark.parametrize("function", PUBLIC)
+@pytest.mark.parametrize("kind", ["cpu", "sim"])
+def test_every_dispatched_function_has_a_form(function, kind):
+    if "run(" in inspect.getsource(function.via):
+        form, _ = find(function.via, kind)
+        public, form = inspect.signature(function.via), inspect.signature(form)
+        assert next(iter(form.parameters)) == next(iter(public.parameters))
+
+
+def test_every_topic_file_is_exported():
+    """A public function in a topic file that no module exports cannot be reached."""
+    for module in MODULES:
+        namespace = importlib.import_module(f"gpuseg.{module}")
+        topics = [namespace]
+        if hasattr(namespace, "__path__"):
+            topics = [
+                importlib.import_module(f"gpuseg.{module}.{info.name}")
+                for info in pkgutil.iter_modules(namespace.__path__)
+            ]
+        for topic in topics:
+            for name, thing in vars(topic).items():
+                ours = inspect.isfunction(thing) and thing.__module__ == topic.__name__
+                if ours and hasattr(thing, "contract"):
+                    assert name in namespace.__all__, f"{topic.__name__}.{name}"
+
+
+def test_exact():
+    assert Exact().compare([1.0, np.nan], [1.0, np.nan]) == (True, 0)
+    assert Exact().compare([1, 2, 3], [1, 5, 6]) == (False, 2)
+    assert not Exact().compare(np.zeros(2, np.uint8), np.zeros(2, np.int32)).passed
+    assert not Exact().compare(np.zeros(2), np.zeros(3)).passed
+
+
+def test_close():
+    rule = Close(rtol=1e-3, atol=0.5)
+    assert rule.compare([10.0, 0.0], [10.5, 0.0]).passed
+    assert not rule.compare([10.0, 0.0], [10.6, 0.0]).passed
+    assert not rule.compare([np.nan, 0.0], [1.0, 0.0]).passed
+    assert rule.compare([np.nan, np.inf], [np.nan, np.inf]) == (True, 0.0)
+    assert not rule.compare([np.inf], [-np.inf]).passed
+    assert Close(bins=1).compare([1.0], [1.4], bin_width=0.5).passed
+    assert str(Close(rtol=1e-5, bins=1)) == "close (rtol 1e-05, 1 histogram bin)"
+
+
+def test_public_names_are_reachable():
+    for module in MODULES:
+        assert getattr(gpuseg, module).__name__ == f"gpuseg.{module}"
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        gpuseg.nothing  # noqa: B018
+    assert "filters" in dir(gpuseg)
