@@ -50,10 +50,11 @@ def machine(run: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in more.get("versions", {}).items() if v)
     return (
         f"Run of {run['datetime'][:10]} at commit {(commit['id'] or '?')[:10]}: "
-        f"{cpu.get('brand_raw', info['machine'])}, {more.get('cpu', {}).get('threads', '?')} threads, "
+        f"{cpu.get('brand_raw', info['machine'])}, "
+        f"{more.get('cpu', {}).get('threads', '?')} threads, "
         f"{info['system']}, Python {info['python_version']}; {versions}; "
         f"calls ran on: {more.get('default', '?')}. Times are the minimum of the rounds in steady "
-        "state; the first call in the process (kernels from the disk cache, or compiled) stands apart.\n"
+        "state; the first call in the process (kernels cached on disk or compiled) stands apart.\n"
     )
 
 
