@@ -206,7 +206,7 @@ def grid_figure(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (title, image) in zip(axes, panels.items(), strict=False):
         draw_image(ax, image)
-        ax.set_title(textwrap.fill(title, 30), fontsize="medium")
+        ax.set_title(textwrap.fill(title, 34), fontsize="medium")
     for ax in axes[len(panels) :]:
         ax.remove()
     return figure
