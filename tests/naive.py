@@ -1,0 +1,36 @@
+"""Slow, obvious versions of what the library does, as oracles for the tests."""
+
+import itertools
+
+import numpy as np
+
+
+def classes(image, thresholds):
+    """The number of thresholds below each element, one comparison at a time."""
+    out = np.zeros(image.shape, np.int64)
+    for index in np.ndindex(image.shape):
+        out[index] = sum(bool(image[index] > t) for t in thresholds)
+    return out
+
+
+def object_sizes(mask, connectivity):
+    """The sizes of the connected objects, by flooding each from its first element."""
+    steps = [
+        step
+        for step in itertools.product((-1, 0, 1), repeat=mask.ndim)
+        if 0 < np.abs(step).sum() <= connectivity
+    ]
+    left = {index for index in np.ndindex(mask.shape) if mask[index]}
+    sizes = []
+    while left:
+        front, size = [left.pop()], 0
+        while front:
+            index = front.pop()
+            size += 1
+            for step in steps:
+                beside = tuple(int(i) + s for i, s in zip(index, step))
+                if beside in left:
+                    left.remove(beside)
+                    front.append(beside)
+        sizes.append(size)
+    return np.array(sorted(sizes), np.int64)
