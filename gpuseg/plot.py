@@ -69,8 +69,8 @@ def histogram_figure(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['otsu  1']
     """
-    counts = real_array(asnumpy(counts), "counts", ndim=1)
-    centers = real_array(asnumpy(centers), "centers", ndim=1).astype(float)
+    counts = asnumpy(real_array(counts, "counts", ndim=1))
+    centers = asnumpy(real_array(centers, "centers", ndim=1)).astype(float)
     if counts.shape != centers.shape:
         raise ValueError(
             f"counts and centers must have the same length, got {counts.size} and {centers.size}"
@@ -138,13 +138,13 @@ def curve_figure(
     >>> figure.axes[0].get_ylabel()
     'objects'
     """
-    x = real_array(asnumpy(x), "x", ndim=1)
+    x = asnumpy(real_array(x, "x", ndim=1))
     if not curves:
         raise ValueError("curves is empty")
     figure = _figure(figsize or (8, 1 + 1.8 * len(curves)))
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (name, values) in zip(axes, curves.items(), strict=True):
-        values = asnumpy(values)
+        values = asnumpy(real_array(values, f"curve {name!r}"))
         if values.shape != x.shape:
             raise ValueError(f"curve {name!r} must have shape {x.shape}, got {values.shape}")
         ax.plot(x, values, marker=".", markersize=4, linewidth=1)
@@ -243,8 +243,8 @@ def overlay(image2d, labels2d, alpha: float = 0.4):
     >>> overlay(np.array([[0, 0, 255]]), np.array([[0, 1, 0]])).tolist()
     [[[0, 0, 0], [102, 41, 0], [255, 255, 255]]]
     """
-    image2d = real_array(asnumpy(image2d), "image2d", ndim=2)
-    labels2d = real_array(asnumpy(labels2d), "labels2d", ndim=2)
+    image2d = asnumpy(real_array(image2d, "image2d", ndim=2))
+    labels2d = asnumpy(real_array(labels2d, "labels2d", ndim=2))
     if labels2d.shape != image2d.shape:
         raise ValueError(
             f"labels2d must have the shape of image2d, {image2d.shape}, got {labels2d.shape}"
@@ -261,7 +261,7 @@ def overlay(image2d, labels2d, alpha: float = 0.4):
 
 def draw_image(ax, image) -> None:
     """Show a grey, binary or RGB image on an axis without ticks."""
-    image = real_array(asnumpy(image), "a panel", ndim=(2, 3))
+    image = asnumpy(real_array(image, "a panel", ndim=(2, 3)))
     if image.ndim == 2:
         ax.imshow(_grey(image), cmap="gray", vmin=0, vmax=255)
     elif image.shape[2] in (3, 4):
