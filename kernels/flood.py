@@ -45,7 +45,7 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, out=None)
 def _sweep(mask, grown, stamps, near) -> bool:
     """Grow until nothing changes; False if that takes more than SWEEPS."""
     for i in range(SWEEPS):
-        if not any(launch.slabs(sweep, len(mask), mask, grown, stamps, 3 + 2 * i, *near)):
+        if not any(launch.slabs(sweep, len(mask), mask, grown, stamps, 4 + 2 * i, *near)):
             return True
     return False
 
@@ -181,8 +181,8 @@ def sweep(first, last, mask, grown, stamps, now, lead, steps, deltas, wide):
 def grow_rows(first, last, sign, mask, grown, stamps, now, lead, steps, deltas, wide):
     """One pass over the rows. `stamps` holds the pass in which a row grew last.
 
-    What a row beside grew two passes ago has been taken, unless another thread grew it: that
-    third pass is looked back to as well.
+    A row beside is looked at again only if it grew in this sweep or the one before: three passes
+    back, because another thread may have grown it after this one had looked.
     """
     changed = False
     axis = lead.size - 1
@@ -205,7 +205,7 @@ def grow_rows(first, last, sign, mask, grown, stamps, now, lead, steps, deltas, 
                 k = near[i]
                 if 0 <= at + sign * steps[k, axis] < length:
                     other = r + sign * deltas[k]
-                    if stamps[other] + 2 >= now:
+                    if stamps[other] + 3 >= now:
                         came |= pull(mask, grown, r, other, wide[k])
             if came:
                 fill_row(mask, grown, r)

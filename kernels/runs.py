@@ -178,10 +178,9 @@ def unite_range(first, last, words, bases, offset, parents, lead, steps, deltas,
         if bases[r + 1] > bases[r]:
             for k in range(deltas.size):
                 other = r + deltas[k]
-                if (other >= first) == inner and inside(at, lead, steps[k], 1):
-                    if bases[other + 1] > bases[other]:
-                        unite_rows(
-                            parents, words, r, bases[r] + offset, other, bases[other] + offset,
-                            wide[k],
-                        )  # fmt: skip
+                if (other >= first) != inner or not inside(at, lead, steps[k], 1):
+                    continue
+                if bases[other + 1] > bases[other]:
+                    a, b = bases[r] + offset, bases[other] + offset
+                    unite_rows(parents, words, r, a, other, b, wide[k])
         advance(at, lead, 1)

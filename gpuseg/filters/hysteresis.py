@@ -1,0 +1,175 @@
+"""Hysteresis thresholding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._backend import array_namespace, is_cupy, run
+from .._checks import as_array, bool_array, integer, number, real_array
+from .._contracts import Exact, contract
+
+
+@contract(Exact())
+def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False):
+    """Keep what is above `low` and connected to something above `high`.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+        NaN is above nothing.
+    low, high : number or array that broadcasts to the shape of `image`
+        Thresholds, compared with a strict ``>`` as NumPy compares the image with them. `low` is
+        lowered to `high` where it is above it.
+    connectivity : int, optional
+        Voxels are neighbours that differ by at most one along each axis, and along at most this
+        many axes: 1 (the default, and scikit-image's) up to the number of axes.
+    packed : bool, optional
+        Return one bit a voxel, for results that travel: what
+        ``numpy.packbits(result, axis=-1, bitorder="little")`` would give.
+
+    Returns
+    -------
+    bool array of the shape of `image`, or uint8 array if `packed`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `image` is not an array of real numbers or is empty; if `low` or `high` is not a number
+        or an array that fits, or is NaN; if `connectivity` is out of range.
+
+    Notes
+    -----
+    Equal to scikit-image's function bit for bit. On the CPU it needs between 0.3 and 1.4 bytes a
+    voxel beside input and result (rows are padded to 64 voxels; thresholds that are arrays, or lie
+    outside the range of an integer image, take two bool masks more).
+
+    References
+    ----------
+    .. [1] J. Canny, "A computational approach to edge detection", IEEE Transactions on Pattern
+           Analysis and Machine Intelligence 8(6), 1986. :doi:`10.1109/TPAMI.1986.4767851`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.filters import apply_hysteresis_threshold
+    >>> image = np.array([1, 3, 2, 1, 2, 1, 2, 4, 2])
+    >>> apply_hysteresis_threshold(image, 1.5, 3.5).astype(int)
+    array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    """
+    image = real_array(image)
+    connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
+    low, high = _threshold(low, "low", image), _threshold(high, "high", image)
+    low = _lower(low, high)
+    if image.dtype == np.float16:
+        image = image.astype(np.float32)
+    native = [_native(t, image.dtype) for t in (low, high)]
+    if None in native:
+        return flood_masks(image > high, image > low, connectivity=connectivity, packed=packed)
+    return run(
+        apply_hysteresis_threshold, image, *native, connectivity=connectivity, packed=bool(packed)
+    )
+
+
+@contract(Exact())
+def flood_masks(seeds, mask, *, connectivity=1, packed=False):
+    """Keep what is in `mask` and connected to a voxel that is in `seeds` as well.
+
+    The second half of hysteresis thresholding, for masks made otherwise; also known as binary
+    reconstruction by dilation.
+
+    Parameters
+    ----------
+    seeds, mask : bool arrays of one shape
+        Other numbers count as True where they are not zero. Seeds outside the mask are ignored.
+    connectivity, packed
+        As in `apply_hysteresis_threshold`.
+
+    Returns
+    -------
+    bool array of that shape, or uint8 array if `packed`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `seeds` or `mask` is no array of numbers or empty, if their shapes differ, if
+        `connectivity` is out of range.
+
+    References
+    ----------
+    .. [1] L. Vincent, "Morphological grayscale reconstruction in image analysis", IEEE
+           Transactions on Image Processing 2(2), 1993. :doi:`10.1109/83.217222`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.filters import flood_masks
+    >>> flood_masks([0, 1, 0, 0, 0], [1, 1, 0, 1, 1]).astype(int)
+    array([1, 1, 0, 0, 0])
+    """
+    seeds, mask = bool_array(seeds, "seeds"), bool_array(mask, "mask")
+    if seeds.shape != mask.shape:
+        raise ValueError(f"seeds and mask must have one shape, got {seeds.shape} and {mask.shape}")
+    connectivity = integer(connectivity, "connectivity", at_least=1, at_most=mask.ndim)
+    return run(flood_masks, seeds, mask, connectivity=connectivity, packed=bool(packed))
+
+
+def _threshold(t, name: str, image):
+    """A number as it came (its type decides how NumPy compares), or an array that fits."""
+    if isinstance(t, np.ndarray | list | tuple) or is_cupy(t) or getattr(t, "ndim", 0):
+        t = as_array(t, name)
+        if t.dtype.kind not in "buif":
+            raise TypeError(f"{name} must be a number or an array of real numbers, got {t.dtype}")
+        if t.ndim > image.ndim or any(
+            a not in {1, b} for a, b in zip(t.shape[::-1], image.shape[::-1])
+        ):
+            raise ValueError(
+                f"{name} must be a number or broadcast to the image's shape {image.shape}, "
+                f"got shape {t.shape}"
+            )
+        if t.ndim == 0:
+            return _threshold(t[()] if isinstance(t, np.ndarray) else t.item(), name, image)
+        xp = array_namespace(image)
+        return xp.asarray(t) if is_cupy(image) else t
+    number(t, name, finite=False)
+    return t
+
+
+def _lower(low, high):
+    """`low`, nowhere above `high`; of the type that scikit-image compares the image with."""
+    if getattr(low, "ndim", 0) or getattr(high, "ndim", 0):
+        return array_namespace(low if getattr(low, "ndim", 0) else high).minimum(low, high)
+    return np.clip(low, a_min=None, a_max=high)
+
+
+def _native(t, dtype):
+    """The number n of the image's dtype for which ``image > n`` is ``image > t`` everywhere.
+
+    None where there is none, and for arrays.
+    """
+    if getattr(t, "ndim", 0):
+        return None
+    if dtype.kind == "f":
+        if dtype.itemsize > 8:
+            return None
+        with np.errstate(over="ignore"):
+            common = np.result_type(dtype, t)
+            exact = common.type(t)
+            native = dtype.type(exact)
+        return native if native <= exact else np.nextafter(native, dtype.type(-np.inf))
+    info = np.iinfo(np.uint8 if dtype == bool else dtype)
+    least, most = (0, 1) if dtype == bool else (int(info.min), int(info.max))
+    if not isinstance(t, float | np.floating):
+        t = int(t)
+        return info.dtype.type(min(t, most)) if t >= least else None
+    # NumPy compares the integers as floating-point numbers, which rounds large ones.
+    floating = np.result_type(dtype, t).type
+    limit = floating(t)
+    if not floating(least) <= limit:
+        return None
+    while least < most:
+        middle = (least + most + 1) // 2
+        if floating(middle) <= limit:
+            least = middle
+        else:
+            most = middle - 1
+    return info.dtype.type(least)
