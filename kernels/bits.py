@@ -101,8 +101,23 @@ def word_greater(values, start, count, threshold):
 
 
 @njit(nogil=True, cache=True)
+def pack_row(row, values, length, threshold, words):
+    """Set one row of words to ``values > threshold``, bits beyond its length to zero."""
+    start = row * length
+    for w in range(words.shape[1]):
+        words[row, w] = word_greater(values, start + w * 64, min(64, length - w * 64), threshold)
+
+
+@njit(nogil=True, cache=True)
+def pack_rows(first, last, values, length, threshold, words):
+    """``values > threshold`` as rows of words; bool comes as uint8, with the threshold 0."""
+    for r in range(first, last):
+        pack_row(r, values, length, threshold, words)
+
+
+@njit(nogil=True, cache=True)
 def paint_rows(first, last, words, length, out):
-    """Rows of words to rows of `length` bytes 0 or 1 in the 1-D uint8 array `out`."""
+    """Write rows of words as rows of `length` bytes 0 or 1 to the 1-D uint8 array `out`."""
     end = last * length
     for r in range(first, last):
         for w in range(words.shape[1]):
