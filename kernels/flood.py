@@ -19,12 +19,11 @@ from .runs import ONE, TOP, ZERO
 SWEEPS = 12
 
 
-def flood_cpu(low_values, low, high_values, high, shape, connectivity, out=None):
+def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
     """Voxels of ``low_values > low`` that connect to one of ``high_values > high`` as well.
 
     `low_values` and `high_values` are C-contiguous (one array, or two bool masks as uint8) of
-    `shape`. The result goes to `out` (C-contiguous bool), or, without one, comes back packed:
-    ``numpy.packbits(result, axis=-1, bitorder="little")``.
+    `shape`. The result is bool, or `packed` as ``numpy.packbits(.., axis=-1, bitorder="little")``.
     """
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     rows = int(np.prod(lead, dtype=np.int64))
@@ -35,9 +34,11 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, out=None)
     seeds = launch.slabs(classify, rows, low_values.reshape(-1), low, high_values.reshape(-1),
                          high, length, mask, grown, stamps)  # fmt: skip
     if any(seeds) and not _sweep(mask, grown, stamps, near):
-        _unite(mask, grown, near, out)
-    if out is None:
+        _unite(mask, grown, near)
+    if packed:
         return _packed(grown, length).reshape(*shape[:-1], -1)
+    # Made only now, so that it never stands beside the table of a union.
+    out = np.empty(shape, np.bool_)
     launch.slabs(paint_rows, rows, grown, length, out.reshape(-1).view(np.uint8))
     return out
 
@@ -50,13 +51,14 @@ def _sweep(mask, grown, stamps, near) -> bool:
     return False
 
 
-def _unite(mask, grown, near, out) -> None:
+def _unite(mask, grown, near) -> None:
     """Grow by joining runs; set number 0 holds every run that is grown into already."""
     rows = len(mask)
     bases = np.zeros(rows + 1, np.int64)
     launch.slabs(runs.count_runs, rows, mask, bases[1:])
     np.cumsum(bases, out=bases)
-    parents = _scratch(int(bases[-1]) + 1, out)
+    count = int(bases[-1]) + 1
+    parents = np.empty(count, np.int32 if count < 2**31 else np.int64)
     parents[0] = 0
     pieces = launch.thread_count()
     launch.slabs(seed_runs, rows, mask, grown, bases, parents)
@@ -67,18 +69,6 @@ def _unite(mask, grown, near, out) -> None:
         last = min(rows, first - int(near[2].min(initial=0)))
         runs.unite_range(first, last, mask, bases, 1, parents, *near, False)
     launch.slabs(grow_runs, rows, mask, grown, bases, parents)
-
-
-def _scratch(count: int, out):
-    """A table of `count` numbers, in the memory of the result where it fits."""
-    dtype = np.dtype(np.int32 if count < 2**31 else np.int64)
-    if out is not None:
-        room = out.reshape(-1).view(np.uint8)
-        at = -room.ctypes.data % dtype.itemsize
-        room = room[at : at + (room.size - at) // dtype.itemsize * dtype.itemsize].view(dtype)
-        if room.size >= count:
-            return room[:count]
-    return np.empty(count, dtype)
 
 
 def _packed(words, length: int):

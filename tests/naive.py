@@ -34,3 +34,29 @@ def object_sizes(mask, connectivity):
                     front.append(beside)
         sizes.append(size)
     return np.array(sorted(sizes), np.int64)
+
+
+def hysteresis(image, low, high, connectivity=1):
+    """Grow the voxels above high inside those above low, step by step, to the end."""
+    mask = image > np.minimum(low, high)
+    grown = image > high
+    steps = [
+        step
+        for step in itertools.product((-1, 0, 1), repeat=image.ndim)
+        if sum(map(abs, step)) <= connectivity
+    ]
+    while True:
+        padded = np.pad(grown, 1)
+        near = [
+            padded[tuple(slice(1 + s, 1 + s + n) for s, n in zip(step, image.shape))]
+            for step in steps
+        ]
+        new = np.any(near, axis=0) & mask
+        if np.array_equal(new, grown):
+            return grown
+        grown = new
+
+
+def cross(ndim):
+    """The footprint of a voxel and its face neighbours."""
+    return np.abs(np.indices((3,) * ndim) - 1).sum(0) <= 1

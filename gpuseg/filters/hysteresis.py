@@ -156,8 +156,8 @@ def _native(t, dtype):
             exact = common.type(t)
             native = dtype.type(exact)
         return native if native <= exact else np.nextafter(native, dtype.type(-np.inf))
-    info = np.iinfo(np.uint8 if dtype == bool else dtype)
-    least, most = (0, 1) if dtype == bool else (int(info.min), int(info.max))
+    info = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
+    least, most = (0, 1) if dtype.kind == "b" else (int(info.min), int(info.max))
     if not isinstance(t, float | np.floating):
         t = int(t)
         return info.dtype.type(min(t, most)) if t >= least else None

@@ -1,1 +1,5 @@
 """Segmentation."""
+
+from .hysteresis import hysteresis
+
+__all__ = ["hysteresis"]

@@ -1,0 +1,146 @@
+"""Hysteresis segmentation: strict threshold, opening, loose threshold, keep what connects."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._backend import run
+from .._checks import as_array, integer, number, option, real_array
+from .._contracts import Exact, contract
+from ..filters.hysteresis import flood_masks
+
+
+class HysteresisSteps(NamedTuple):
+    """The five steps of `hysteresis`, as bool arrays."""
+
+    strict: np.ndarray
+    opened: np.ndarray
+    loose: np.ndarray
+    combined: np.ndarray
+    connected: np.ndarray
+
+
+@contract(Exact())
+def hysteresis(
+    image,
+    high,
+    low,
+    *,
+    opening=None,
+    connectivity=1,
+    max_distance=None,
+    foreground="bright",
+    return_steps=False,
+):
+    """Segment large clear structures, and the faint ones that hang on to them.
+
+    1. *strict*: the voxels beyond the strict threshold `high`;
+    2. *opened*: of these, without the objects that an opening removes as too small;
+    3. *loose*: the voxels beyond the loose threshold `low`;
+    4. *combined*: opened or loose;
+    5. *connected*: of the combined voxels, those connected to an opened one.
+
+    Parameters
+    ----------
+    image : array of real numbers, any shape of at least one axis
+        NaN belongs to nothing.
+    high, low : number
+        The strict and the loose threshold. For a bright foreground `low` must not be above `high`
+        (voxels ``> high`` and ``> low``), for a dark one not below it (``< high`` and ``< low``).
+    opening : None, int or array, optional
+        None keeps every strict voxel. A radius in voxels opens with a disk or ball of that
+        radius, an array with that footprint.
+    connectivity : int, optional
+        Along how many axes at most two neighbours differ: 1 up to the number of axes.
+    max_distance : int, optional
+        Keep only what can be reached from the opened voxels in so many steps inside the combined
+        ones. None, the default, goes to the end.
+    foreground : {'bright', 'dark'}, optional
+        On which side of the thresholds the structures lie.
+    return_steps : bool, optional
+        Return all five steps.
+
+    Returns
+    -------
+    bool array of the shape of `image`, or HysteresisSteps
+        The last step, or a named tuple of the five: ``strict``, ``opened``, ``loose``,
+        ``combined``, ``connected``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an `image` that is no array of real numbers or is empty, thresholds that are no numbers
+        or in the wrong order, and any other argument out of its range.
+
+    See Also
+    --------
+    gpuseg.filters.apply_hysteresis_threshold : steps 1, 3 and 5 alone, in one pass.
+
+    References
+    ----------
+    .. [1] J. Canny, "A computational approach to edge detection", IEEE Transactions on Pattern
+           Analysis and Machine Intelligence 8(6), 1986. :doi:`10.1109/TPAMI.1986.4767851`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.segmentation import hysteresis
+    >>> bone = np.array([90, 20, 20, 80, 120, 80, 120, 20])
+    >>> hysteresis(bone, 70, 110, opening=np.ones(2), foreground="dark").astype(int)
+    array([1, 1, 1, 1, 0, 0, 0, 0])
+    """
+    image = real_array(image)
+    option(foreground, "foreground", ("bright", "dark"))
+    high, low = (number(t, name, finite=False) for t, name in ((high, "high"), (low, "low")))
+    if (low > high) if foreground == "bright" else (low < high):
+        raise ValueError(
+            f"low, the loose threshold, must not be "
+            f"{'above' if foreground == 'bright' else 'below'} high for a {foreground} foreground, "
+            f"got high={high} and low={low}"
+        )
+    connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
+    if max_distance is not None:
+        max_distance = integer(max_distance, "max_distance", at_least=0)
+    footprint = _footprint(opening, image.ndim)
+    strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
+    opened = strict if footprint is None else run(_opened, strict, footprint)
+    combined = opened | loose
+    if max_distance is None:
+        connected = flood_masks(opened, combined, connectivity=connectivity)
+    else:
+        connected = run(_reached, opened, combined, max_distance, connectivity=connectivity)
+    steps = HysteresisSteps(strict, opened, loose, combined, connected)
+    return steps if return_steps else connected
+
+
+def _opened(mask, footprint):
+    """Dispatched: the opening of a mask; what lies outside the image takes nothing away."""
+    return run(_opened, mask, footprint)
+
+
+def _reached(seeds, mask, distance, *, connectivity):
+    """Dispatched: what is within so many steps of the seeds, inside the mask."""
+    return run(_reached, seeds, mask, distance, connectivity=connectivity)
+
+
+def _footprint(opening, ndim: int):
+    if opening is None:
+        return None
+    if np.ndim(opening) == 0:
+        radius = integer(opening, "opening", at_least=0)
+        if radius == 0:
+            return None
+        axes = np.ogrid[(slice(-radius, radius + 1),) * ndim]
+        return sum(axis**2 for axis in axes) <= radius**2
+    footprint = as_array(opening, "opening")
+    if footprint.dtype.kind not in "buif" or footprint.ndim != ndim:
+        raise ValueError(
+            f"opening must be None, a radius, or a footprint of {ndim} axes, "
+            f"got {footprint.dtype} of shape {footprint.shape}"
+        )
+    footprint = footprint != 0
+    if not footprint.any():
+        raise ValueError("opening, as a footprint, has no element set")
+    return footprint
