@@ -30,10 +30,10 @@ def compare(benchmark, who, case, image, low, high):
         assert np.array_equal(_expected[case], result)
 
 
+@pytest.mark.parametrize("who", PEERS)
 @pytest.mark.parametrize("density", [0.05, 0.2, 0.5, 0.8])
 @pytest.mark.parametrize("kind", ["blobs", "noise"])
 @pytest.mark.parametrize("shape", [(256,) * 3, (512,) * 3, (4096, 4096)], ids=["256", "512", "2d"])
-@pytest.mark.parametrize("who", PEERS)
 def bench_density(benchmark, who, shape, kind, density):
     image = noise(shape, 3.0 if kind == "blobs" else 0.0)
     low, high = quantile(image, 1 - density), quantile(image, 1 - density / 10)
@@ -41,12 +41,12 @@ def bench_density(benchmark, who, shape, kind, density):
     compare(benchmark, who, f"{size} {kind}, low mask {density}", image, low, high)
 
 
+@pytest.mark.parametrize("who", PEERS)
 @pytest.mark.parametrize(
     "name",
     ["serpentine", "serpentine across", "all true", "all false", "single seed", "checkerboard",
      "percolation 0.31", "percolation 0.34"],
 )  # fmt: skip
-@pytest.mark.parametrize("who", PEERS)
 def bench_adversary(benchmark, who, name):
     from test_hysteresis import adversaries
 

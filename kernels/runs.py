@@ -117,7 +117,12 @@ def unite(parents, a, b):
 
 @njit(nogil=True, cache=True)
 def root(parents, a):
+    """The smallest number of the set; shortens the way to it for the next call.
+
+    Threads may do this at the same time: a parent is only ever replaced by one of its own.
+    """
     while parents[a] != a:
+        parents[a] = parents[parents[a]]
         a = parents[a]
     return a
 
