@@ -1,5 +1,6 @@
 """Hysteresis: equal to scikit-image bit for bit, on every backend, on mazes too."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -168,6 +169,49 @@ def test_nan_and_infinity(backend):
     )
     assert not apply_hysteresis_threshold(np.full((3, 3), np.nan), 0, 1).any()
     assert apply_hysteresis_threshold(np.ones(4), -np.inf, 0).all()
+
+
+THRESHOLDS = [
+    -1, 3, 300, 2**53 + 1, 2**63 - 1, 2**64 - 1, -(2**63), 0.3, 3.0, 2.0**53, 1e300, -np.inf,
+    np.inf, np.float16(0.3), np.float32(0.3), np.float64(0.3), np.float32(2**24 + 2), np.int64(3),
+    np.uint8(200), np.array([0.3], np.float32), np.array([[3]], np.int16),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")  # scikit-image's
+@pytest.mark.parametrize("dtype", ["?", "u1", "i1", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+def test_every_pair_of_number_types_compares_as_in_scikit_image(dtype):
+    around = [0, 1, 3, 0.3, 200, 2**24, 2**53, 2**63]
+    with np.errstate(all="ignore"):
+        values = np.array(around).astype(dtype)
+        image = np.concatenate([values, values + 1, values - values.dtype.type(1)] if dtype != "?"
+                               else [values])  # fmt: skip
+    if dtype[0] == "f":
+        image = np.concatenate([image, np.nextafter(image, -np.inf), np.nextafter(image, np.inf)])
+    image = image.astype(dtype)[np.newaxis]
+    compared = 0
+    for low, high in itertools.product(THRESHOLDS, THRESHOLDS):
+        try:
+            above_low, above_high = image > np.clip(low, None, high), image > high
+        except OverflowError:  # scikit-image's, for integers that do not fit one another
+            continue
+        # Where rounding lifts low above high, scikit-image returns all of the background.
+        if not (above_high & ~above_low).any():
+            expected = peer(image, low, high)
+            with gpuseg.using("cpu"):
+                ours = apply_hysteresis_threshold(image, low, high)
+            np.testing.assert_array_equal(ours, expected, err_msg=f"{low!r} {high!r}")
+            compared += 1
+    assert compared > 350
+
+
+def test_integers_beyond_every_type(backend):
+    for dtype in ("?", "u1", "i8", "u8", "f2", "f4", "f8"):
+        image = np.array([0, 1, 1], dtype)
+        assert not apply_hysteresis_threshold(image, 0, 10**400).any()
+        assert not apply_hysteresis_threshold(image, 2**64, 2**65).any()
+        assert apply_hysteresis_threshold(image, -(10**400), 5).all()
+        assert apply_hysteresis_threshold(image, -(2**63) - 1, 0).all()
 
 
 def test_thresholds_that_are_arrays(backend, rng):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 import numpy as np
 
 from .._backend import array_namespace, is_cupy, run
@@ -60,11 +63,13 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     low, high = _threshold(low, "low", image), _threshold(high, "high", image)
     low = _lower(low, high)
-    if image.dtype == np.float16:
-        image = image.astype(np.float32)
     native = [_native(t, image.dtype) for t in (low, high)]
-    if None in native:
-        return flood_masks(image > high, image > low, connectivity=connectivity, packed=packed)
+    if any(t is None for t in native):
+        with np.errstate(over="ignore"):
+            seeds, mask = image > high, image > low
+        return flood_masks(seeds, mask, connectivity=connectivity, packed=packed)
+    if image.dtype == np.float16:
+        image, native = image.astype(np.float32), [np.float32(t) for t in native]
     return run(
         apply_hysteresis_threshold, image, *native, connectivity=connectivity, packed=bool(packed)
     )
@@ -130,46 +135,56 @@ def _threshold(t, name: str, image):
             return _threshold(t[()] if isinstance(t, np.ndarray) else t.item(), name, image)
         xp = array_namespace(image)
         return xp.asarray(t) if is_cupy(image) else t
+    if isinstance(t, int) and not -(2**63) <= t < (2**63 if image.dtype == bool else 2**64):
+        return _beyond(t, image.dtype)
     number(t, name, finite=False)
     return t
 
 
+def _beyond(t: int, dtype) -> float:
+    """An integer that no NumPy type holds, as a number that is on the same side of every value."""
+    with contextlib.suppress(OverflowError):
+        if dtype.kind == "f":
+            return float(t)
+    return math.inf if t > 0 else -math.inf
+
+
 def _lower(low, high):
     """`low`, nowhere above `high`; of the type that scikit-image compares the image with."""
-    if getattr(low, "ndim", 0) or getattr(high, "ndim", 0):
-        return array_namespace(low if getattr(low, "ndim", 0) else high).minimum(low, high)
-    return np.clip(low, a_min=None, a_max=high)
+    xp = array_namespace(low if is_cupy(low) else high)
+    try:
+        with np.errstate(over="ignore"):
+            return xp.clip(xp.asarray(low), None, high)[()]
+    except OverflowError:  # a Python integer that no value of the other's type reaches
+        return low if np.ndim(low) or (not np.ndim(high) and low < high) else high
 
 
 def _native(t, dtype):
-    """The number n of the image's dtype for which ``image > n`` is ``image > t`` everywhere.
+    """The greatest value of the image's dtype that NumPy does not find above the threshold.
 
-    None where there is none, and for arrays.
+    Comparing with it gives what NumPy gives for ``image > t``, with all its rules of promotion.
+    None where every value is above, and for arrays.
     """
-    if getattr(t, "ndim", 0):
+
+    def above(value) -> bool:
+        return bool((np.array([value], dtype) > t)[0])
+
+    if np.ndim(t) or dtype.itemsize > 8:
         return None
-    if dtype.kind == "f":
-        if dtype.itemsize > 8:
+    with np.errstate(over="ignore"):
+        if dtype.kind == "f":
+            near = dtype.type(t)
+            around = (np.nextafter(near, dtype.type(np.inf)), near)
+            below = np.nextafter(near, dtype.type(-np.inf))
+            return next((value for value in around if not above(value)), below)
+        least, most = (0, 1) if dtype.kind == "b" else _span(dtype)
+        if above(least):
             return None
-        with np.errstate(over="ignore"):
-            common = np.result_type(dtype, t)
-            exact = common.type(t)
-            native = dtype.type(exact)
-        return native if native <= exact else np.nextafter(native, dtype.type(-np.inf))
-    info = np.iinfo(np.uint8 if dtype.kind == "b" else dtype)
-    least, most = (0, 1) if dtype.kind == "b" else (int(info.min), int(info.max))
-    if not isinstance(t, float | np.floating):
-        t = int(t)
-        return info.dtype.type(min(t, most)) if t >= least else None
-    # NumPy compares the integers as floating-point numbers, which rounds large ones.
-    floating = np.result_type(dtype, t).type
-    limit = floating(t)
-    if not floating(least) <= limit:
-        return None
-    while least < most:
-        middle = (least + most + 1) // 2
-        if floating(middle) <= limit:
-            least = middle
-        else:
-            most = middle - 1
-    return info.dtype.type(least)
+        while least < most:
+            middle = (least + most + 1) // 2
+            least, most = (least, middle - 1) if above(middle) else (middle, most)
+    return (np.uint8 if dtype.kind == "b" else dtype.type)(least)
+
+
+def _span(dtype) -> tuple[int, int]:
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
