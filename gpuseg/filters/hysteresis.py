@@ -68,6 +68,7 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
         with np.errstate(over="ignore"):
             seeds, mask = image > high, image > low
         return flood_masks(seeds, mask, connectivity=connectivity, packed=packed)
+    native[0] = min(native)  # rounding to a common type may have lifted low above high
     if image.dtype == np.float16:
         image, native = image.astype(np.float32), [np.float32(t) for t in native]
     return run(
