@@ -64,14 +64,21 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 def _publish(temporary: Path, path: Path) -> None:
     """Give a file its name, unless another has it by now."""
     try:
-        if os.name == "nt":
-            os.rename(temporary, path)  # on Windows it never replaces
-        else:
-            os.link(temporary, path)
+        _name(temporary, path)
     except FileExistsError:
         raise FileExistsError(
             f"{shown(path)} has appeared in the meantime: pass --force to replace it"
         ) from None
+
+
+def _name(temporary: Path, path: Path) -> None:
+    if os.name == "nt":
+        os.rename(temporary, path)  # on Windows it never replaces
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
     except OSError:  # a file system without hard links
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         os.replace(temporary, path)
