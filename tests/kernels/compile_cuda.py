@@ -85,7 +85,8 @@ def _assemble(kernel, arguments, architecture) -> Report:
         linker.link("cubin")
         log = linker.get_info_log()
     except Exception as error:  # whatever the compilers raise is this check's answer
-        return Report(0, 0, 0, 0, f"{type(error).__name__}: {' '.join(str(error).split())}")
+        text = " ".join(str(error).split())
+        return Report(0, 0, 0, 0, f"{type(error).__name__}: {text[:1000]}")
     if "Used" not in log:
         return Report(0, 0, 0, 0, f"the assembler said nothing of registers: {log}")
 
@@ -132,8 +133,11 @@ def main(names: list[str]) -> int:
         full = f"{name}.{kernel.py_func.__name__}"
         types = " ".join(map(short, arguments))
         rows.append((full, types, *map(shown, reports), str(most)))
+        found: dict[str, list[str]] = {}
         for architecture, report in zip(titles[2:], reports):
-            wrong += [f"{full}({types}) on {architecture}: {f}" for f in faults(report, most)]
+            for fault in faults(report, most):
+                found.setdefault(fault, []).append(architecture)
+        wrong += [f"{full}({types}) on {' '.join(on)}: {fault}" for fault, on in found.items()]
     wrong += [f"{name}.{kernel} is not in cuda_signatures()"
               for name in names for kernel in unlisted(name)]  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*rows)]

@@ -1,0 +1,37 @@
+"""Hysteresis thresholding by the kernel: three launches, nothing read back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..._backend import array_namespace, cuda_stream
+from ...kernels import flood_cuda
+
+
+def apply_hysteresis_threshold(image, low, high, *, connectivity, packed):
+    return _flood(image, low, None, high, connectivity, packed)
+
+
+def flood_masks(seeds, mask, *, connectivity, packed):
+    zero = np.uint8(0)
+    return _flood(mask, zero, seeds, zero, connectivity, packed)
+
+
+def _flood(values, low, seeds, high, connectivity, packed):
+    xp, shape = array_namespace(values), values.shape
+    plan = flood_cuda.layout(shape)
+    tables = {name: xp.empty(*table) for name, table in flood_cuda.tables(plan).items()}
+    out = xp.empty((*shape[:-1], -(-shape[-1] // 8)) if packed else shape, xp.uint8)
+    flood_cuda.flood_cuda(
+        _flat(values), low, None if seeds is None else _flat(seeds), high, plan, connectivity,
+        near=xp.asarray(flood_cuda.neighbour_table(shape, connectivity)),
+        **tables, out=out.reshape(-1), packed=packed, stream=cuda_stream(values),
+    )  # fmt: skip
+    return out if packed else out.view(xp.bool_)
+
+
+def _flat(x):
+    """A row-major copy where need be, bool as bytes."""
+    xp = array_namespace(x)
+    x = xp.ascontiguousarray(x).reshape(-1)
+    return x.view(xp.uint8) if x.dtype == bool else x

@@ -1,0 +1,48 @@
+"""Labels by the kernel: the one number that is read back is how many there are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._backend import Unserved, array_namespace, cuda_stream
+from ..kernels import flood_cuda, label_cuda
+
+
+def label(label_image, *, background, connectivity):
+    xp, shape = array_namespace(label_image), label_image.shape
+    values, background = _comparable(label_image, background)
+    valued = label_image.dtype != bool
+    plan = flood_cuda.layout(shape, valued=valued)
+    tables = {name: xp.empty(*table) for name, table in flood_cuda.tables(plan, np.int32).items()}
+    tables["joins"] = xp.empty_like(tables["mask"]) if valued else None
+    tables["counts"] = xp.empty(plan.pieces, xp.int64)
+    near = xp.asarray(flood_cuda.neighbour_table(shape, connectivity))
+    stream = cuda_stream(label_image)
+    label_cuda.join_cuda(
+        values, background, plan, connectivity, near=near, **tables, stream=stream
+    )  # fmt: skip
+    ends = xp.cumsum(tables["counts"])
+    out = xp.empty(shape, xp.int32 if label_image.size < 2**31 else xp.int64)
+    label_cuda.paint_cuda(plan, **tables, ends=ends, out=out.reshape(-1), stream=stream)
+    return out, int(ends[-1])
+
+
+def _comparable(image, background):
+    """Flat values for which equality is all that counts, and the background among them."""
+    xp = array_namespace(image)
+    if image.dtype == bool:
+        return xp.ascontiguousarray(image ^ bool(background)).reshape(-1).view(xp.uint8), None
+    if image.dtype.kind in "iu":
+        info = np.iinfo(image.dtype)
+        if not info.min <= background <= info.max:
+            # No voxel is background: a wider type has room for a value that none has.
+            if image.dtype.itemsize == 8:
+                raise Unserved(f"the background {background} is outside the range of {image.dtype}")
+            image = image.astype(xp.int64)
+            background = max(-(2**63), min(2**63 - 1, background))
+        bits = np.dtype(f"u{image.dtype.itemsize}")
+        background = np.array(background, image.dtype).view(bits)[()]
+        return xp.ascontiguousarray(image).reshape(-1).view(bits), background
+    if image.dtype == np.float16:
+        image = image.astype(xp.float32)
+    return xp.ascontiguousarray(image).reshape(-1), image.dtype.type(background)
