@@ -153,7 +153,9 @@ def _rounded_down(values: np.ndarray, dtype) -> np.ndarray:
 def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256):
     """Compare the automatic thresholds of an image in a table.
 
-    The values come from one histogram, the fractions from one pass that counts the elements above
+    The values come from one histogram: those of an integer image are what each function gives on
+    its own; of a floating-point image, Li's and the mean may differ by a bin from it, as these two
+    do without bins of that width. The fractions come from one pass that counts the elements above
     each value, so they are exact for floating point too.
 
     Parameters
