@@ -153,10 +153,10 @@ def _rounded_down(values: np.ndarray, dtype) -> np.ndarray:
 def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256):
     """Compare the automatic thresholds of an image in a table.
 
-    The values come from one histogram: those of an integer image are what each function gives on
-    its own; of a floating-point image, Li's and the mean may differ by a bin from it, as these two
-    do without bins of that width. The fractions come from one pass that counts the elements above
-    each value, so they are exact for floating point too.
+    The values come from one histogram, and are what each function gives on its own; only Li's and
+    the mean of a floating-point image may differ from it by a bin, as on their own they work with
+    finer bins, or none. The fractions come from one pass that counts the elements above each
+    value, so they are exact for floating point too.
 
     Parameters
     ----------
