@@ -211,7 +211,7 @@ def using(device: str) -> Iterator[None]:
     >>> import gpuseg, numpy as np
     >>> with gpuseg.using("cpu"):
     ...     gpuseg.filters.threshold_otsu(np.array([[0, 0, 9, 9]], dtype=np.uint8))
-    np.uint8(0)
+    np.int64(0)
     """
     token = _forced.set(_parse(device))
     try:

@@ -1,8 +1,58 @@
 """Filters and thresholds."""
 
+from .comparison import (
+    apply_thresholds,
+    compare_thresholds,
+    threshold_by_objects,
+    threshold_stability,
+    try_all_threshold,
+)
 from .hysteresis import apply_hysteresis_threshold, flood_masks
+from .thresholding import (
+    UndecidedError,
+    histogram,
+    threshold_huang,
+    threshold_intermodes,
+    threshold_isodata,
+    threshold_li,
+    threshold_maxentropy,
+    threshold_mean,
+    threshold_minerror,
+    threshold_minimum,
+    threshold_moments,
+    threshold_multiotsu,
+    threshold_otsu,
+    threshold_percentile,
+    threshold_renyientropy,
+    threshold_shanbhag,
+    threshold_triangle,
+    threshold_yen,
+)
 
 __all__ = [
+    "UndecidedError",
     "apply_hysteresis_threshold",
+    "apply_thresholds",
+    "compare_thresholds",
     "flood_masks",
+    "histogram",
+    "threshold_by_objects",
+    "threshold_huang",
+    "threshold_intermodes",
+    "threshold_isodata",
+    "threshold_li",
+    "threshold_maxentropy",
+    "threshold_mean",
+    "threshold_minerror",
+    "threshold_minimum",
+    "threshold_moments",
+    "threshold_multiotsu",
+    "threshold_otsu",
+    "threshold_percentile",
+    "threshold_renyientropy",
+    "threshold_shanbhag",
+    "threshold_stability",
+    "threshold_triangle",
+    "threshold_yen",
+    "try_all_threshold",
 ]

@@ -1,0 +1,249 @@
+"""Automatic thresholds as arithmetic on a histogram: plain NumPy, the same for all backends.
+
+Each function takes the counts (float64, the first and the last not zero) and the centres of the
+bins, and returns the threshold: voxels above it are foreground. Where scikit-image has the method,
+it does the arithmetic, so that the value is its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class UndecidedError(RuntimeError, ValueError):
+    """The histogram gives a method nothing to decide by.
+
+    Both of the errors that scikit-image raises then, so that code that catches one goes on working.
+    """
+
+
+def otsu(counts, centers):
+    from skimage.filters import threshold_otsu
+
+    return threshold_otsu(hist=(counts, centers))
+
+
+def yen(counts, centers):
+    from skimage.filters import threshold_yen
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return threshold_yen(hist=(counts, centers))
+
+
+def isodata(counts, centers, *, return_all=False):
+    from skimage.filters import threshold_isodata
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = threshold_isodata(hist=(counts, centers), return_all=True)
+    if return_all:
+        return found
+    if not found.size:
+        raise UndecidedError("isodata finds no threshold half-way between the two means")
+    return found[0]
+
+
+def minimum(counts, centers, *, max_num_iter=10_000):
+    from skimage.filters import threshold_minimum
+
+    try:
+        return threshold_minimum(hist=(counts, centers), max_num_iter=max_num_iter)
+    except RuntimeError as error:
+        raise UndecidedError(f"minimum needs two peaks ({error})") from None
+
+
+def multiotsu(counts, centers, *, classes):
+    from skimage.filters import threshold_multiotsu
+
+    values = int(np.count_nonzero(counts))
+    if values < classes:
+        raise UndecidedError(f"the histogram has {values} different values for {classes} classes")
+    return threshold_multiotsu(hist=(counts / counts.sum(), centers), classes=classes)
+
+
+def triangle(counts, centers):
+    """The bin farthest below the line from the peak to the end of the longer tail."""
+    peak = int(counts.argmax())
+    flip = peak < counts.size - 1 - peak
+    side = counts[::-1] if flip else counts
+    width = counts.size - 1 - peak if flip else peak
+    along = np.arange(width)
+    if not width:
+        return centers[peak]
+    norm = np.sqrt(counts[peak] ** 2 + width**2)
+    index = int(np.argmax(counts[peak] / norm * along - width / norm * side[:width]))
+    return centers[counts.size - 1 - index if flip else index]
+
+
+def li(counts, centers, *, tolerance, initial_guess=None, iter_callback=None):
+    """Fixed point of the cross entropy; `initial_guess` counts from the lowest centre."""
+    lowest = centers[0]
+    values = (centers - lowest).astype(np.float64)
+    moments = counts * values
+    guess = moments.sum() / counts.sum() if initial_guess is None else initial_guess
+    callback = iter_callback or (lambda value: None)
+    callback(guess + lowest)
+    seen, last = set(), -2 * tolerance
+    # Rounding can make the iteration swing between two neighbours for ever; a value that comes
+    # again is the end.
+    while abs(guess - last) > tolerance and guess not in seen:
+        seen.add(guess)
+        last = guess
+        fore = values > last
+        weight = counts[fore].sum(), counts[~fore].sum()
+        if not all(weight):
+            break
+        mean_fore, mean_back = moments[fore].sum() / weight[0], moments[~fore].sum() / weight[1]
+        if mean_back == 0:
+            break
+        guess = (mean_back - mean_fore) / (np.log(mean_back) - np.log(mean_fore))
+        callback(guess + lowest)
+    return guess + lowest
+
+
+def mean(counts, centers):
+    return (counts * centers).sum() / counts.sum()
+
+
+def intermodes(counts, centers):
+    """Half-way between the two peaks that are left when the histogram is smoothed."""
+    first, second = _two_peaks(counts)
+    return centers[(first + second) // 2]
+
+
+def _two_peaks(counts, most=10_000):
+    from scipy.ndimage import uniform_filter1d
+
+    smooth = np.pad(counts.astype(np.float64), 1)
+    for _ in range(most):
+        inner = smooth[1:-1]
+        peaks = np.flatnonzero((inner > smooth[:-2]) & (inner >= smooth[2:]))
+        if peaks.size == 2:
+            return peaks
+        if peaks.size < 2:
+            break
+        # Beyond the ends there is nothing: the histogram may spread, but not fold back.
+        smooth = np.pad(uniform_filter1d(smooth, 3, mode="constant")[1:-1], 1)
+    raise UndecidedError("intermodes needs two peaks, and smoothing leaves fewer or more")
+
+
+def huang(counts, centers):
+    """Least fuzziness: how unlike the means of its side each value is, as an entropy."""
+    grey = np.arange(counts.size, dtype=np.float64)
+    weight = np.cumsum(counts)
+    moment = np.cumsum(counts * grey)
+    back = moment[:-1] / weight[:-1]
+    fore = (moment[-1] - moment[:-1]) / (weight[-1] - weight[:-1])
+    span = float(counts.size - 1)
+    cost = np.empty(counts.size - 1)
+    for t in range(counts.size - 1):
+        distance = np.abs(grey - np.where(grey <= t, back[t], fore[t]))
+        member = 1 / (1 + distance / span)
+        cost[t] = (counts * _binary_entropy(member)).sum()
+    return centers[int(cost.argmin())]
+
+
+def _binary_entropy(p):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(-p * np.log(p)) + np.nan_to_num(-(1 - p) * np.log(1 - p))
+
+
+def maxentropy(counts, centers):
+    """Most information in the two sides together."""
+    return centers[int(np.argmax(_entropies(counts, 1.0)))]
+
+
+def _entropies(counts, order):
+    """For each bin, the Renyi entropy (of order 1: Shannon's) of both sides of it, added."""
+    p = counts / counts.sum()
+    below = np.cumsum(p)[:-1]
+    # From above, so that rounding never leaves a side without weight.
+    above = np.cumsum(p[::-1])[::-1][1:]
+    if order == 1.0:
+        plogp = np.where(p > 0, p * np.log(np.where(p > 0, p, 1)), 0)
+        part = np.cumsum(plogp)[:-1]
+        rest = np.cumsum(plogp[::-1])[::-1][1:]
+        return np.log(below) - part / below + np.log(above) - rest / above
+    power = p**order
+    part = np.cumsum(power)[:-1]
+    rest = np.cumsum(power[::-1])[::-1][1:]
+    return (np.log(part / below**order) + np.log(rest / above**order)) / (1 - order)
+
+
+def renyientropy(counts, centers):
+    """The thresholds of three Renyi entropies, weighed by how close they lie together."""
+    low, middle, high = sorted(
+        int(np.argmax(_entropies(counts, order))) for order in (0.5, 1.0, 2.0)
+    )
+    near = middle - low <= 5, high - middle <= 5
+    first, second, third = {
+        (True, True): (1, 2, 1),
+        (False, False): (1, 2, 1),
+        (True, False): (0, 1, 3),
+        (False, True): (3, 1, 0),
+    }[near]
+    below = np.cumsum(counts) / counts.sum()
+    omega = below[high] - below[low]
+    index = (
+        low * (below[low] + omega * first / 4)
+        + middle * omega * second / 4
+        + high * (1 - below[high] + omega * third / 4)
+    )
+    return centers[min(int(index), counts.size - 1)]
+
+
+def minerror(counts, centers):
+    """Least overlap of the two normal distributions that the sides would come from."""
+    grey = np.arange(counts.size, dtype=np.float64)
+    p = counts / counts.sum()
+    totals = []
+    for weights in (p, p[::-1]):
+        sums = [np.cumsum(weights * grey**k)[:-1] for k in range(3)]
+        totals.append((sums[0], sums[2] / sums[0] - (sums[1] / sums[0]) ** 2))
+    (below, spread_below), (above, spread_above) = totals[0], (x[::-1] for x in totals[1])
+    # A side of one value has no spread to speak of; the paper leaves it out.
+    valid = (spread_below > 1e-9) & (spread_above > 1e-9)
+    if not valid.any():
+        raise UndecidedError("minerror needs two values at least on each side of a threshold")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cost = below * np.log(spread_below) + above * np.log(spread_above)
+        cost -= 2 * (below * np.log(below) + above * np.log(above))
+    cost[~valid] = np.inf
+    return centers[int(cost.argmin())]
+
+
+def moments(counts, centers):
+    """The two grey values of one weight each that keep the first three moments."""
+    grey = np.arange(counts.size, dtype=np.float64)
+    p = counts / counts.sum()
+    m1, m2, m3 = (float((p * grey**k).sum()) for k in (1, 2, 3))
+    spread = m2 - m1 * m1
+    if spread <= 0:
+        raise UndecidedError("moments needs more than one value")
+    c0, c1 = (m1 * m3 - m2 * m2) / spread, (m1 * m2 - m3) / spread
+    root = np.sqrt(max(c1 * c1 - 4 * c0, 0.0))
+    if root == 0:
+        raise UndecidedError("moments finds one grey value only")
+    z0, z1 = (-c1 - root) / 2, (-c1 + root) / 2
+    fraction = (z1 - m1) / (z1 - z0)
+    return centers[min(int(np.searchsorted(np.cumsum(p), fraction, side="right")), p.size - 1)]
+
+
+def percentile(counts, centers):
+    """Half of the voxels on each side, as nearly as the bins allow."""
+    below = np.cumsum(counts) / counts.sum()
+    return centers[int(np.abs(below - 0.5).argmin())]
+
+
+def shanbhag(counts, centers):
+    """Least difference of the information in the two sides' fuzzy memberships."""
+    p = counts / counts.sum()
+    below = np.cumsum(p)
+    above = np.append(np.cumsum(p[::-1])[::-1][1:], 0)
+    difference = np.empty(p.size - 1)
+    for t in range(p.size - 1):
+        sure = 0.5 / below[t]
+        back = -sure * (p[1 : t + 1] * np.log(1 - sure * below[:t])).sum()
+        sure = 0.5 / above[t]
+        fore = -sure * (p[t + 1 :] * np.log(1 - sure * above[t + 1 :])).sum()
+        difference[t] = abs(back - fore)
+    return centers[int(difference.argmin())]
