@@ -1,0 +1,252 @@
+"""What `gpuseg segment` can do: one table of methods. Adding a method is adding an entry."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for; None where nothing was."""
+
+    method: str = "otsu"
+    threshold: float | None = None
+    low: float | None = None
+    high: float | None = None
+    opening: int | None = None
+    max_distance: int | None = None
+    classes: int | None = None
+    window: int | None = None
+    k: float | None = None
+    offset: float | None = None
+    object_size: tuple[float, float] | None = None
+    count: int | None = None
+    background: float | None = None
+    sigma: float | None = None
+    foreground: str | None = None
+    connectivity: int = 1
+    label: bool = False
+    min_size: int | None = None
+    nan: str = "raise"
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not at their defaults, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)
+                if getattr(self, f.name) != f.default}  # fmt: skip
+
+    @property
+    def side(self) -> str:
+        return self.foreground or "bright"
+
+
+class Outcome(NamedTuple):
+    """A mask (bool) or classes (integers), and the numbers that divide them."""
+
+    result: Any
+    thresholds: dict[str, float]
+
+
+class Method(NamedTuple):
+    run: Callable[[Any, Options], Outcome]
+    takes: frozenset[str]
+    help: str
+    classes: bool = False  # the result is classes, not a mask
+
+
+class Result(NamedTuple):
+    """What a job gives: the result in host memory, and the image just before it was divided."""
+
+    result: Any
+    prepared: Any
+    thresholds: dict[str, float]
+    seconds: float
+
+
+# --- the methods ------------------------------------------------------------------------------
+
+
+def _side(image, threshold, options: Options):
+    return image > threshold if options.side == "bright" else image <= threshold
+
+
+def _automatic(name: str) -> Method:
+    def run(image, options):
+        from . import filters
+
+        value = getattr(filters, f"threshold_{name}")(image, nan=options.nan)
+        return Outcome(_side(image, value, options), {name: float(value)})
+
+    return Method(run, frozenset({"foreground"}), "automatic global threshold")
+
+
+def _manual(image, options):
+    mask = _side(image, options.threshold, options)
+    return Outcome(mask, {"manual": options.threshold})
+
+
+def _local(name: str) -> Method:
+    def run(image, options):
+        from . import filters
+
+        arguments = {"offset": options.offset} if name == "local" else {"k": options.k}
+        arguments = {key: value for key, value in arguments.items() if value is not None}
+        window = {"block_size" if name == "local" else "window_size": options.window or 25}
+        function = getattr(filters, f"threshold_{name}")
+        return Outcome(_side(image, function(image, **window, **arguments), options), {})
+
+    own = "offset" if name == "local" else "k"
+    return Method(run, frozenset({"foreground", "window", own}), "threshold of a window around")
+
+
+def _multiotsu(image, options):
+    from . import filters
+
+    values = filters.threshold_multiotsu(image, classes=options.classes or 3, nan=options.nan)
+    classes = filters.apply_thresholds(image, values, nan=options.nan)
+    return Outcome(classes, {f"multiotsu {i}": float(v) for i, v in enumerate(values, 1)})
+
+
+def _hysteresis(image, options):
+    from . import filters, segmentation
+
+    low, high = options.low, options.high
+    dark = options.side == "dark"
+    if dark or options.opening or options.max_distance is not None:
+        strict, loose = (low, high) if dark else (high, low)
+        mask = segmentation.hysteresis(
+            image,
+            strict,
+            loose,
+            opening=options.opening or None,
+            connectivity=options.connectivity,
+            max_distance=options.max_distance,
+            foreground=options.side,
+        )
+    else:
+        mask = filters.apply_hysteresis_threshold(
+            image, low, high, connectivity=options.connectivity
+        )
+    return Outcome(mask, {"low": low, "high": high})
+
+
+def _objects(image, options):
+    from . import filters
+
+    found = filters.threshold_by_objects(
+        image,
+        options.object_size or (200, 10_000),
+        options.count,
+        foreground=options.side,
+        connectivity=options.connectivity,
+        nan=options.nan,
+    )
+    value = float(found.threshold)
+    return Outcome(_side(image, value, options), {"objects": value})
+
+
+AUTOMATIC = ("huang", "intermodes", "isodata", "li", "maxentropy", "mean", "minerror", "minimum",
+             "moments", "otsu", "percentile", "renyientropy", "shanbhag", "triangle",
+             "yen")  # fmt: skip
+
+METHODS: dict[str, Method] = {name: _automatic(name) for name in AUTOMATIC} | {
+    "manual": Method(_manual, frozenset({"threshold", "foreground"}), "the number you give"),
+    "local": _local("local"),
+    "niblack": _local("niblack"),
+    "sauvola": _local("sauvola"),
+    "multiotsu": Method(_multiotsu, frozenset({"classes"}), "several classes", classes=True),
+    "hysteresis": Method(
+        _hysteresis,
+        frozenset({"low", "high", "opening", "max_distance", "foreground"}),
+        "strict threshold, grown into a loose one",
+    ),
+    "objects": Method(
+        _objects, frozenset({"object_size", "count", "foreground"}), "by the objects it gives"
+    ),
+}
+
+# What every method goes with.
+_COMMON = frozenset({"method", "background", "sigma", "connectivity", "label", "min_size", "nan"})
+
+
+# --- a job ------------------------------------------------------------------------------------
+
+
+class UsageError(ValueError):
+    """Options that make no sense together."""
+
+
+def check(options: Options) -> None:
+    """Refuse options that the method does not take."""
+    if options.method not in METHODS:
+        raise UsageError(f"--method must be one of {', '.join(METHODS)}, got {options.method!r}")
+    for name in options.given():
+        if name not in METHODS[options.method].takes | _COMMON:
+            users = [other for other, method in METHODS.items() if name in method.takes]
+            listed = "the single thresholds" if len(users) > 8 else ", ".join(users)
+            raise UsageError(
+                f"--{name.replace('_', '-')} is not for --method {options.method}, but for {listed}"
+            )
+    if options.method == "manual" and options.threshold is None:
+        raise UsageError("--method manual needs --threshold")
+    if options.method == "hysteresis":
+        if options.low is None or options.high is None:
+            raise UsageError("--method hysteresis needs --low and --high")
+        if options.low > options.high:
+            raise UsageError(f"--low {options.low:g} must not be above --high {options.high:g}")
+    if options.foreground not in (None, "bright", "dark"):
+        raise UsageError(f"--foreground must be bright or dark, got {options.foreground!r}")
+    if options.nan not in ("raise", "omit"):
+        raise UsageError(f"--nan must be raise or omit, got {options.nan!r}")
+    if options.window is not None and options.window % 2 == 0:
+        raise UsageError(f"--window must be odd, got {options.window}")
+    if METHODS[options.method].classes and options.min_size:
+        raise UsageError(f"--min-size is for objects, --method {options.method} gives classes")
+
+
+def steps(options: Options) -> list[str]:
+    """What a job does, one line a step."""
+    return [
+        *["subtract the background"] * bool(options.background),
+        *["smooth"] * bool(options.sigma),
+        f"segment ({options.method})",
+        *["remove small objects"] * bool(options.min_size),
+        *["number the objects"] * options.label,
+    ]
+
+
+def segment(image, options: Options, step: Callable = contextlib.nullcontext) -> Result:
+    """Run a job on an array; `step` is entered with the name of each step."""
+    from . import _backend, filters, measure, morphology
+
+    check(options)
+    _check_nan(image, options)
+    start = time.perf_counter()
+    there = _backend.asarray(image)  # once: what follows stays on the device
+    if options.background:
+        with step("subtract the background"):
+            there = filters.subtract_background(there, options.background)
+    if options.sigma:
+        with step("smooth"):
+            there = filters.gaussian(there, options.sigma, preserve_range=True)
+    with step(f"segment ({options.method})"):
+        result, thresholds = METHODS[options.method].run(there, options)
+    if options.min_size:
+        with step("remove small objects"):
+            result = morphology.remove_small_objects(
+                result, max_size=options.min_size - 1, connectivity=options.connectivity
+            )
+    if options.label:
+        with step("number the objects"):
+            result = measure.label(result, connectivity=options.connectivity)
+    return Result(_backend.asnumpy(result), there, thresholds, time.perf_counter() - start)
+
+
+def _check_nan(image, options: Options) -> None:
+    import numpy as np
+
+    if image.dtype.kind == "f" and options.nan == "raise" and np.isnan(image).any():
+        raise ValueError("the image holds NaN: pass --nan omit to leave it out of every mask")

@@ -1,0 +1,557 @@
+"""The `gpuseg` command. What is heavy is imported inside the commands: help must be instant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from . import _jobs
+from ._files import RefusedOutput, check_output, shown, whole_file
+
+# typer carries its own copy of click from 0.26 on: find the classes where BadParameter is.
+_ClickError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+class _Group(TyperGroup):
+    """Commands whose every error is one line on stderr: exit code 1 for a job, 2 for its usage."""
+
+    def main(self, args=None, *, standalone_mode=True, **extra):
+        args = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in args
+        args = [arg for arg in args if arg != "--debug"] or ["--help"]
+        try:
+            code = super().main(args, standalone_mode=False, **extra)
+        except (KeyboardInterrupt, typer.Abort):
+            code = 130
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            text, code = _explain(error)
+            print(f"gpuseg: {' '.join(text.split())}", file=sys.stderr)
+        if code == 130:
+            print("gpuseg: interrupted", file=sys.stderr)
+        sys.exit(code or 0)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    if isinstance(error, _ClickError):
+        command = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        return error.format_message().rstrip(".") + command, 2
+    if isinstance(error, _jobs.UsageError | RefusedOutput):
+        return str(error), 2
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}".rstrip(": "), 1
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{shown(error.filename)}: " if error.filename else ""
+        return f"{name}{error.strerror}", 1
+    return str(error) or type(error).__name__, 1
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Segment scientific images in 2-D and 3-D, on the GPU when there is one.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """The entry point."""
+
+    def stop(number, frame):
+        sys.exit(128 + number)  # unwinds, so that no temporary file stays behind
+
+    signal.signal(signal.SIGTERM, stop)
+    app()
+
+
+# --- options shared by commands ---------------------------------------------------------------
+
+
+def _bytes(text: str) -> int:
+    units = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+    digits = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = digits[-1:] if digits[-1:].isalpha() else ""
+    try:
+        value = float(digits.removesuffix(unit)) * 2 ** units[unit]
+    except (KeyError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise typer.BadParameter(f"{text!r} is no number of bytes, such as 500M or 16G")
+    return int(value)
+
+
+Device = Annotated[
+    str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or sim (a simulator).")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON, and nothing else.")]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        parser=_bytes,
+        metavar="SIZE",
+        help="Refuse a larger image, such as 16G. (default: half of the memory available)",
+    ),
+]
+Nan = Annotated[str, typer.Option(metavar="POLICY", help="NaN in the image: raise or omit.")]
+Input = Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF (also a stack) or .npy.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from . import __version__
+
+        print(f"gpuseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere in the line).")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+@app.command()
+def info(as_json: Json = False) -> None:
+    """Show what calls run on here: devices, what was probed, versions."""
+    from . import device_info
+
+    found = device_info()
+    if as_json:
+        _print_json(found)
+        return
+    rows = [("default", found["default"]), ("CPU threads", str(found["cpu"]["threads"]))]
+    for step in found["cuda"]["probe"]:
+        rows.append((f"CUDA: {step['what']}", ("" if step["ok"] else "no: ") + step["detail"]))
+    rows += [(name, version or "not installed") for name, version in found["versions"].items()]
+    _print_rows(rows)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="The folder to make.")] = Path("gpuseg-demo"),
+    force: Force = False,
+    device: Device = "auto",
+) -> None:
+    """Segment four images that need no download, and write a folder with a report."""
+    from . import _demo
+
+    with _using(device), _progress(_demo.STEPS) as step:
+        rows = _demo.run(output, force=force, step=step)
+    _print_table(("image", "method", "result", "ran on", "seconds"), rows)
+    print(f"Look at {shown(output / 'report.html')}; the label images lie beside it.")
+
+
+@app.command(epilog=f"Methods: {', '.join(_jobs.METHODS)}.")
+def segment(
+    input: Input,
+    output: Annotated[Path, typer.Argument(help=".png, .jpg, .tif or .npy.")],
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="How; see below. (default: otsu)")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="The threshold, by hand.")] = None,
+    low: Annotated[
+        float | None,
+        typer.Option(help="hysteresis: the lower threshold; the strict one if dark."),
+    ] = None,
+    high: Annotated[
+        float | None,
+        typer.Option(help="hysteresis: the upper one. [default of both: multi-Otsu's two]"),
+    ] = None,
+    opening: Annotated[
+        int | None,
+        typer.Option(min=0, help="hysteresis: open the strict mask by a ball of this radius."),
+    ] = None,
+    max_distance: Annotated[
+        int | None, typer.Option(min=0, help="hysteresis: grow at most so many steps.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="multiotsu: how many. (default: 3)")
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(min=3, help="local, niblack, sauvola: odd width. (default: 25)"),
+    ] = None,
+    k: Annotated[float | None, typer.Option("--k", help="niblack, sauvola: weight.")] = None,
+    offset: Annotated[float | None, typer.Option(help="local: subtracted.")] = None,
+    object_size: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LEAST GREATEST", help="objects: wanted sizes. (default: 200 10000)"),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="objects: wanted number of objects.")
+    ] = None,
+    background: Annotated[
+        float | None, typer.Option(min=0, help="Subtract a background of this sigma first.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(min=0, help="Smooth by a Gaussian of this sigma first.")
+    ] = None,
+    foreground: Annotated[
+        str | None,
+        typer.Option(metavar="SIDE", help="bright or dark structures. (default: bright)"),
+    ] = None,
+    connectivity: Annotated[
+        int, typer.Option(min=1, max=3, help="Neighbours: 1 share a face, 2 an edge, 3 a corner.")
+    ] = 1,
+    label: Annotated[
+        bool, typer.Option("--label", help="Number the connected objects instead of a mask.")
+    ] = False,
+    min_size: Annotated[
+        int | None, typer.Option(min=1, help="Remove objects with fewer elements.")
+    ] = None,
+    nan: Nan = "raise",
+    device: Device = "auto",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it.")
+    ] = None,
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Divide an image into foreground and background, or into classes."""
+    if threshold is not None and method is None:
+        method = "manual"
+    options = _jobs.Options(
+        method=method or "otsu",
+        threshold=threshold,
+        low=low,
+        high=high,
+        opening=opening,
+        max_distance=max_distance,
+        classes=classes,
+        window=window,
+        k=k,
+        offset=offset,
+        object_size=object_size,
+        count=count,
+        background=background or None,
+        sigma=sigma or None,
+        foreground=foreground,
+        connectivity=connectivity,
+        label=label,
+        min_size=min_size,
+        nan=nan,
+    )
+    _jobs.check(options)
+    numbered = label or _jobs.METHODS[options.method].classes
+    check_output(output, force=force, sources=[input])
+    if report is not None:
+        _check_report(report, force=force, sources=[input, output])
+
+    from . import _images, measure, trace
+    from .report import describe
+
+    form = _images.output_format(output)
+    header = _images.read_header(input, max_bytes=max_bytes)
+    _images.check_form(output, ndim=header.ndim, labels=numbered)
+    if connectivity > header.ndim:
+        raise _jobs.UsageError(
+            f"--connectivity must be at most {header.ndim}, the axes of the image, "
+            f"got {connectivity}"
+        )
+    steps = ["read", *_jobs.steps(options), *["make the report"] * bool(report), "write"]
+    start = time.perf_counter()
+    with _using(device), trace() as calls, _progress(steps) as step:
+        with step("read"):
+            image = _images.read(input, max_bytes=max_bytes)
+        result = _jobs.segment(image.array, options, step)
+        notes = list(image.notes)
+        if form == "JPEG":
+            notes.append("JPEG is lossy: the edges of the mask are not exact in the file")
+        labels, page = None, None
+        if report is not None and result.result.dtype == bool:
+            labels = measure.label(result.result, connectivity=connectivity)
+        numbers = describe(image.array, result.result, result.thresholds, labels=labels)
+        if report is not None:
+            with step("make the report"):
+                page = _page(input, image, result, labels, options, notes, calls)
+        with step("write"):
+            _images.write(output, result.result, force=force)
+            if page is not None:
+                with whole_file(report, force=force) as file:
+                    file.write(page)
+    summary = {
+        "input": str(input),
+        "output": str(output),
+        "report": None if report is None else str(report),
+        "format": header.format,
+        "method": options.method,
+        "options": options.given(),
+        **numbers,
+        "ran_on": sorted({call.backend for call in calls}),
+        "calls": [call._asdict() for call in calls],
+        "seconds": {"segment": result.seconds, "total": time.perf_counter() - start},
+        "notes": notes,
+        "versions": _versions(),
+    }
+    if as_json:
+        _print_json(summary)
+    else:
+        _print_summary(summary)
+
+
+@app.command()
+def thresholds(
+    input: Input,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the histogram and every mask."),
+    ] = None,
+    nbins: Annotated[
+        int, typer.Option(min=2, help="Bins of the histogram of a floating-point image.")
+    ] = 256,
+    nan: Nan = "raise",
+    device: Device = "auto",
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Compare every automatic threshold of an image."""
+    _check_policy(nan)
+    if figure is not None:
+        if figure.suffix.lower() != ".png":
+            raise RefusedOutput(f"{shown(figure)}: a figure must end in .png")
+        check_output(figure, force=force, sources=[input])
+        _need("matplotlib")
+    _need("pandas")
+
+    from . import _images, filters
+
+    with _using(device), _progress(["read", "compare", "draw"]) as step:
+        with step("read"):
+            image = _images.read(input, max_bytes=max_bytes)
+        with step("compare"):
+            table = filters.compare_thresholds(image.array, nan=nan, nbins=nbins)
+        if figure is not None:
+            with step("draw"):
+                picture = _comparison_figure(image.array, table, nbins)
+                with whole_file(figure, force=force) as file:
+                    file.write(picture)
+    if as_json:
+        rows = table.to_dict("records")
+        _print_json({"input": str(input), "shape": image.array.shape,
+                     "dtype": str(image.array.dtype), "notes": image.notes,
+                     "thresholds": rows})  # fmt: skip
+        return
+    from .report import number
+
+    rows = [
+        (
+            row["method"],
+            number(row["value"]) if not row["note"] else "undecided",
+            "" if row["note"] else f"{100 * row['foreground_fraction']:.2f} %",
+            "" if math.isnan(row["otsu"]) else f"{100 * row['otsu']:.2f} %",
+            row["note"],
+        )
+        for row in table.to_dict("records")
+    ]
+    _print_table(("method", "threshold", "foreground", "agrees with otsu", "note"), rows)
+    for note in image.notes:
+        print(f"note: {note}")
+
+
+# --- parts of the commands --------------------------------------------------------------------
+
+
+def _using(device: str):
+    """Run on a device; a name that is none is a usage error."""
+    from . import using
+
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "sim") or (index and not index.isdecimal()):
+        raise _jobs.UsageError(f"--device must be auto, cpu, cuda, cuda:N or sim, got {device!r}")
+    return using(device)
+
+
+def _check_policy(nan: str) -> None:
+    if nan not in ("raise", "omit"):
+        raise _jobs.UsageError(f"--nan must be raise or omit, got {nan!r}")
+
+
+def _check_report(report: Path, *, force: bool, sources: list[Path]) -> None:
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise RefusedOutput(f"{shown(report)}: a report must end in .html")
+    check_output(report, force=force, sources=sources)
+    _need("matplotlib", "jinja2")
+
+
+def _need(*modules: str) -> None:
+    from .plot import extra
+
+    for module in modules:
+        extra(module)
+
+
+def _page(path, image, result, labels, options, notes, calls) -> bytes:
+    from . import report
+
+    asked = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in
+                      ({"method": options.method} | options.given()).items())  # fmt: skip
+    part = report.section(
+        shown(path.name),
+        image.array,
+        result.result,
+        thresholds=result.thresholds,
+        prepared=result.prepared if options.sigma or options.background else None,
+        labels=labels,
+        numbers={"options": asked, "seconds to segment": f"{result.seconds:.3f}"},
+        notes=notes,
+    )
+    title = f"Segmentation of {shown(path.name)}"
+    page = report.render(title, [part], calls=calls, subtitle=asked)
+    return page.encode("utf-8", "backslashreplace")
+
+
+def _comparison_figure(image, table, nbins: int) -> bytes:
+    """The histogram with every threshold, and below it every mask, as a PNG file."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from . import filters, plot
+
+    counts, centers = filters.histogram(image, nbins, nan="omit")
+    values = dict(zip(table["method"], table["value"]))
+    plane = image if image.ndim == 2 else image[image.shape[0] // 2]
+    panels = {"image": plane} | {
+        f"{name}  {value:.6g}": plane > value
+        for name, value in values.items()
+        if not math.isnan(value)
+    }
+    drawn = [
+        plot.histogram_figure(counts, centers, values, figsize=(12, 4)),
+        plot.grid_figure(panels, columns=4, figsize=(12, 3.1 * math.ceil(len(panels) / 4))),
+    ]
+    parts = []
+    for figure in drawn:
+        figure.canvas.draw()
+        parts.append(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(parts)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    from . import device_info
+
+    return {name: version for name, version in device_info()["versions"].items() if version}
+
+
+@contextlib.contextmanager
+def _progress(names):
+    """A bar on the terminal once the work takes longer than a second; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda name: contextlib.nullcontext()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=len(names))
+
+    @contextlib.contextmanager
+    def step(name: str):
+        bar.update(task, description=name)
+        yield
+        bar.advance(task)
+
+    timer = threading.Timer(1.0, bar.start)
+    timer.start()
+    try:
+        yield step
+    finally:
+        timer.cancel()
+        timer.join()
+        bar.stop()
+
+
+# --- what is printed --------------------------------------------------------------------------
+
+
+def _plain(value):
+    """A value as JSON has it: no NumPy, no tuples, null for what is not finite."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print_json(value) -> None:
+    print(json.dumps(_plain(value), indent=2))
+
+
+def _print_summary(summary: dict) -> None:
+    from . import report
+
+    rows = [("input", f"{shown(summary['input'])} ({summary['format']})")]
+    rows += report.readable(summary).items()
+    rows += [
+        ("ran on", ", ".join(summary["ran_on"]) or "nothing was dispatched"),
+        ("seconds", f"{summary['seconds']['total']:.2f}"),
+        *[("note", note) for note in summary["notes"]],
+        ("output", shown(summary["output"])),
+    ]
+    if summary["report"]:
+        rows.append(("report", shown(summary["report"])))
+    _print_rows(rows)
+
+
+def _console():
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000  # a pipe has no width: cut nothing
+    return console
+
+
+def _print_rows(rows) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(str(name), str(value))
+    _console().print(table)
+
+
+def _print_table(names, rows) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    _console().print(table)
