@@ -487,10 +487,10 @@ def threshold_by_objects(
     rows = {t: measured(exact(t)) for t in thresholds.tolist()}
     curve = _curve(rows, method)
     if not given:
-        more = _between(curve["threshold"], *_best_run(curve, count), candidates // 4, image.dtype)
+        more = _between(curve["threshold"], *_plateau(curve, count), candidates // 4, image.dtype)
         rows |= {t: measured(exact(t)) for t in more.tolist()}
         curve = _curve(rows, method)
-    best = curve[_middle(curve["threshold"], *_best_run(curve, count))]
+    best = curve[_middle(curve["threshold"], *_plateau(curve, count))]
     if not best["fitting"]:
         raise UndecidedError(
             f"none of {curve.size} thresholds from {curve['threshold'][0]:g} to "
@@ -553,7 +553,7 @@ def _curve(rows: dict[float, tuple], method: str) -> np.ndarray:
     return curve
 
 
-def _best_run(curve: np.ndarray, count: int | None) -> tuple[int, int]:
+def _plateau(curve: np.ndarray, count: int | None) -> tuple[int, int]:
     """The longest run of equally good thresholds, as the range of its indices."""
     best = np.ones(curve.size, bool)
     if count is not None:
