@@ -56,9 +56,9 @@ def binning(edges):
     bins = edges.size - 1
     low, high = float(edges[0]), float(edges[-1])
     scale = bins / (high - low)
-    # Roundings of the guess itself, and of the edges in units of bins.
+    # Roundings of the guess (3) and of edges laid in this precision (2 and one of their size).
     unit = float(np.finfo(edges.dtype).eps)
-    close = unit * (2 * bins + max(abs(low), abs(high)) * scale)
+    close = unit / 2 * (6 * bins + 2 * max(abs(low), abs(high)) * scale)
     return dtype(low), dtype(scale), dtype(min(close, 1.0))
 
 

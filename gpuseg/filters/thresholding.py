@@ -105,7 +105,7 @@ def bin_edges(low, high, nbins: int, dtype):
         return None
     edges = np.linspace(low, high, nbins + 1, dtype=dtype)
     if not (np.diff(edges) > 0).all():
-        edges = np.unique(np.linspace(low, high, nbins + 1, dtype=np.float64))
+        edges = np.unique(np.linspace(float(low), float(high), nbins + 1))
     return edges
 
 
