@@ -32,7 +32,8 @@ def check_output(path: Path, *, force: bool, sources: Collection[Path] = ()) -> 
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RefusedOutput(f"{shown(path)}: the folder {shown(folder)} is not writable")
     for source in sources:
-        if path.absolute() == source.absolute() or (path.exists() and path.samefile(source)):
+        there = path.exists() and source.exists()
+        if path.absolute() == source.absolute() or (there and path.samefile(source)):
             raise RefusedOutput(f"{shown(path)} is the input: give another name to the output")
     if path.is_dir() or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):
         raise RefusedOutput(f"{shown(path)} exists and is not a file")

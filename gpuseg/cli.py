@@ -260,7 +260,7 @@ def segment(
     numbered = label or _jobs.METHODS[options.method].classes
     check_output(output, force=force, sources=[input])
     if report is not None:
-        _check_report(report, force=force, sources=[input, output])
+        _check_report(report, force=force, sources=[input])
 
     from . import _images, measure, trace
     from .report import describe
