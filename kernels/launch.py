@@ -95,8 +95,9 @@ def blocks(count: int, block: int, most: int = 1 << 30) -> int:
 
 def device_array(x):
     """A device array as Numba takes it, without the synchronisation that its protocol would do."""
-    if simulating():
-        return x
     from numba import cuda
 
+    if simulating():
+        # The simulator writes every host array back after a launch, so it cannot take these.
+        return x if x.flags.writeable else cuda.to_device(x)
     return cuda.as_cuda_array(x, sync=False)
