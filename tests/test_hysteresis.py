@@ -14,6 +14,7 @@ import skimage.filters
 import skimage.morphology
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage as ndi
 
 import gpuseg
 from gpuseg.filters import apply_hysteresis_threshold, flood_masks
@@ -63,7 +64,9 @@ def adversaries(shape):
     yield "one voxel wide", 3 * (noise[..., :1] > 0.4).astype(np.float32)
     for density in (0.31, 0.34, 0.4):
         percolating = (noise > 1 - density).astype(np.float32)
-        percolating[0, 0, 0] = 3
+        labels, _ = ndi.label(percolating)
+        largest = np.bincount(labels.ravel())[1:].argmax() + 1
+        percolating.flat[np.flatnonzero(labels == largest)[0]] = 3
         yield f"percolation {density}", percolating
 
 
@@ -139,6 +142,46 @@ def test_connectivity_and_packing(backend, rng, ndim):
         packed = apply_hysteresis_threshold(image, packed=True, **args)
         assert packed.dtype == np.uint8
         np.testing.assert_array_equal(packed, np.packbits(expected, axis=-1, bitorder="little"))
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_memory_order_makes_no_difference(backend, rng, order):
+    image = rng.random(small(backend, (3, 4, 33), (2, 3, 5))).transpose(order)
+    views = (image, image[::-1], image[..., ::2], np.broadcast_to(image[:1], image.shape))
+    for view in views[: small(backend, 4, 2)]:
+        expected = peer(view, 0.6, 0.93)
+        np.testing.assert_array_equal(apply_hysteresis_threshold(view, 0.6, 0.93), expected)
+        packed = apply_hysteresis_threshold(view, 0.6, 0.93, packed=True)
+        np.testing.assert_array_equal(packed, np.packbits(expected, axis=-1, bitorder="little"))
+        seeds = np.asfortranarray(view > 0.93)
+        np.testing.assert_array_equal(flood_masks(seeds, view > 0.6), expected)
+
+
+@pytest.mark.parametrize(
+    "shape", [(6, 70, 1), (1, 6, 70), (6, 1, 70), (70, 3), (6, 70, 2), (1, 1), (5, 1, 1), (40,)]
+)
+def test_short_and_single_axes(rng, shape):
+    image = rng.random(shape)
+    for connectivity in range(1, len(shape) + 1):
+        expected = naive.hysteresis(image, 0.5, 0.9, connectivity)
+        with gpuseg.using("cpu"):
+            for packed in (False, True):
+                ours = apply_hysteresis_threshold(
+                    image, 0.5, 0.9, connectivity=connectivity, packed=packed
+                )
+                bits = np.packbits(expected, axis=-1, bitorder="little")
+                np.testing.assert_array_equal(ours, bits if packed else expected)
+
+
+def test_another_memory_order_takes_no_copy_of_the_image():
+    image = np.random.default_rng(0).random((96, 128, 64)).T
+    with gpuseg.using("cpu"):
+        apply_hysteresis_threshold(image[:9], 0.5, 0.9)
+        tracemalloc.start()
+        result = apply_hysteresis_threshold(image, 0.5, 0.9)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (peak - result.nbytes) / image.size < 1.5
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
