@@ -275,9 +275,7 @@ def _tiff_header(path: Path) -> Header:
 
 def _whole_pages(tiff, path: Path, heard: _Heard) -> None:
     """Refuse a file that ends before its pages do."""
-    damage = [text for text in heard.messages if "invalid" in text or "corrupt" in text]
-    if damage:
-        raise ImageError(f"{shown(path)}: is damaged or cut off: {damage[0]}")
+    _undamaged(path, heard)
     end = path.stat().st_size
     for number, page in enumerate(tiff.pages):
         reach = max(map(sum, zip(page.dataoffsets, page.databytecounts)), default=0)
@@ -287,12 +285,36 @@ def _whole_pages(tiff, path: Path, heard: _Heard) -> None:
             )
 
 
+def _undamaged(path: Path, heard: _Heard) -> None:
+    damage = [text for text in heard.messages if "invalid" in text or "corrupt" in text]
+    if damage:
+        raise ImageError(f"{shown(path)}: is damaged or cut off: {damage[0]}")
+
+
 def _read_tiff(header: Header) -> np.ndarray:
     with _open_tiff(header.path) as (tiff, heard):
-        parts = [series.asarray() for series in tiff.series]
-        _whole_pages(tiff, header.path, heard)
+        try:
+            parts = [series.asarray() for series in tiff.series]
+        except Exception as error:
+            # Some software fills the last strip of a page, which tifffile's decoder refuses.
+            if "INSUFFICIENT_SPACE" not in str(error):
+                raise
+            parts = [_read_tiff_pages(header)]
+        _undamaged(header.path, heard)
     array = parts[0] if len(parts) == 1 else np.stack(parts)
     return array.astype(header.dtype, copy=False)
+
+
+def _read_tiff_pages(header: Header) -> np.ndarray:
+    """By Pillow, which drops the bytes that a strip has too many."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    with TiffImageFile(header.path) as file:
+        pages = []
+        for number in range(file.n_frames):
+            file.seek(number)
+            pages.append(np.array(file))
+    return np.stack(pages) if len(header.shape) > pages[0].ndim else pages[0]
 
 
 # --- NumPy ------------------------------------------------------------------------------------

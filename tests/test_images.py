@@ -79,6 +79,21 @@ def test_kinds_of_tiff(tmp_path, rng, options):
     np.testing.assert_array_equal(read(tmp_path / "a.tif").array, image)
 
 
+def test_a_last_strip_with_rows_too_many_is_read(tmp_path, rng):
+    """As some instruments write: every strip is packed at full height, the last one too."""
+    image = rng.integers(0, 255, (2, 10, 6), np.uint8)
+
+    def strips(page):
+        for rows in (page[:8], np.pad(page[8:], ((0, 6), (0, 0)))):
+            yield zlib.compress(rows.tobytes())
+
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write((strip for page in image for strip in strips(page)), shape=image.shape,
+                   dtype=np.uint8, compression="zlib", rowsperstrip=8,
+                   photometric="minisblack")  # fmt: skip
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").array, image)
+
+
 def test_pages_written_one_by_one_are_a_stack(tmp_path, rng):
     image = rng.integers(0, 255, (3, 8, 9), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
