@@ -17,6 +17,8 @@ from .runs import ONE, TOP, ZERO
 
 # Sweeps before the union of runs takes over: more than smooth volumes and noise need (3 to 8).
 SWEEPS = 12
+# Words of a mask that are worth a thread of their own.
+PIECE = 4096
 
 
 def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
@@ -31,22 +33,22 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
     grown = np.empty_like(mask)
     near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
     stamps = np.empty(rows, np.uint8)
-    seeds = launch.slabs(classify, rows, low_values.reshape(-1), low, high_values.reshape(-1),
-                         high, length, mask, grown, stamps)  # fmt: skip
+    seeds = _slabs(classify, mask, low_values.reshape(-1), low, high_values.reshape(-1),
+                   high, length, mask, grown, stamps)  # fmt: skip
     if any(seeds) and not _sweep(mask, grown, stamps, near):
         _unite(mask, grown, near)
     if packed:
         return _packed(grown, length).reshape(*shape[:-1], -1)
     # Made only now, so that it never stands beside the table of a union.
     out = np.empty(shape, np.bool_)
-    launch.slabs(paint_rows, rows, grown, length, out.reshape(-1).view(np.uint8))
+    _slabs(paint_rows, grown, grown, length, out.reshape(-1).view(np.uint8))
     return out
 
 
 def _sweep(mask, grown, stamps, near) -> bool:
     """Grow until nothing changes; False if that takes more than SWEEPS."""
     for i in range(SWEEPS):
-        if not any(launch.slabs(sweep, len(mask), mask, grown, stamps, 4 + 2 * i, *near)):
+        if not any(_slabs(sweep, mask, mask, grown, stamps, 4 + 2 * i, *near)):
             return True
     return False
 
@@ -55,20 +57,29 @@ def _unite(mask, grown, near) -> None:
     """Grow by joining runs; set number 0 holds every run that is grown into already."""
     rows = len(mask)
     bases = np.zeros(rows + 1, np.int64)
-    launch.slabs(runs.count_runs, rows, mask, bases[1:])
+    _slabs(runs.count_runs, mask, mask, bases[1:])
     np.cumsum(bases, out=bases)
     count = int(bases[-1]) + 1
     parents = np.empty(count, np.int32 if count < 2**31 else np.int64)
     parents[0] = 0
-    pieces = launch.thread_count()
-    launch.slabs(seed_runs, rows, mask, grown, bases, parents)
-    launch.slabs(runs.unite_range, rows, mask, bases, 1, parents, *near, True, pieces=pieces)
-    for i in range(1, min(rows, pieces)):
-        first = rows * i // min(rows, pieces)
+    pieces = _pieces(mask)
+    _slabs(seed_runs, mask, mask, grown, bases, parents)
+    _slabs(runs.unite_range, mask, mask, bases, 1, parents, *near, True)
+    for i in range(1, pieces):
+        first = rows * i // pieces
         # Only the first rows of a piece have neighbours before it.
         last = min(rows, first - int(near[2].min(initial=0)))
         runs.unite_range(first, last, mask, bases, 1, parents, *near, False)
-    launch.slabs(grow_runs, rows, mask, grown, bases, parents)
+    _slabs(grow_runs, mask, mask, grown, bases, parents)
+
+
+def _pieces(words) -> int:
+    return max(1, min(len(words), launch.thread_count(), words.size // PIECE))
+
+
+def _slabs(function, words, *args) -> list:
+    """On all cores over the rows of the words, where that is worth it."""
+    return launch.slabs(function, len(words), *args, pieces=_pieces(words))
 
 
 def _packed(words, length: int):

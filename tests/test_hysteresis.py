@@ -74,6 +74,7 @@ def adversaries(shape):
 @pytest.mark.parametrize("length", [63, 64, 65, 130])
 def test_adversaries_on_the_cpu(monkeypatch, sweeps, length):
     monkeypatch.setattr(flood, "SWEEPS", sweeps)
+    monkeypatch.setattr(flood, "PIECE", 1)
     monkeypatch.setenv("GPUSEG_NUM_THREADS", "5")
     with gpuseg.using("cpu"):
         for name, image in adversaries((17, 23, length)):
@@ -122,6 +123,8 @@ def test_equals_the_slow_version_for_every_connectivity(data):
     low, high = 1 - density, 1 - density / 10
     with gpuseg.using("cpu"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(flood, "SWEEPS", sweeps)
+        patch.setattr(flood, "PIECE", 1)
+        patch.setenv("GPUSEG_NUM_THREADS", data.draw(st.sampled_from("123")))
         ours = apply_hysteresis_threshold(image, low, high, connectivity=connectivity)
         packed = apply_hysteresis_threshold(
             image, low, high, connectivity=connectivity, packed=True
