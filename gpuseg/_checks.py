@@ -126,6 +126,19 @@ def option(x, name: str, allowed):
     return x
 
 
+def into(out, result, name: str = "out"):
+    """`result`, or `out` with the result in it."""
+    if out is None:
+        return result
+    if not hasattr(out, "shape") or out.shape != result.shape:
+        shape = getattr(out, "shape", type(out).__name__)
+        raise ValueError(f"{name} must be an array of shape {result.shape}, got {shape}")
+    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
+        raise TypeError(f"{name} must take {result.dtype}, got {out.dtype}")
+    out[...] = result
+    return out
+
+
 def per_axis(x, name: str, ndim: int, *, above=None, at_least=None) -> tuple[float, ...]:
     """A number, or one for each axis, as a tuple of `ndim` numbers."""
     if np.ndim(x) == 0:

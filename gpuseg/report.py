@@ -113,7 +113,7 @@ def describe(
         "maximum": np.nanmax(image).item() if some else None,
         "nan": nan,
         "thresholds": dict(thresholds or {}),
-        "foreground_fraction": np.count_nonzero(result) / result.size,
+        "foreground_fraction": int(np.count_nonzero(result)) / result.size,
         "objects": None if sizes is None else len(sizes),
         "sizes": dict(zip(names, np.quantile(sizes, [0, 0.25, 0.5, 0.75, 1]).tolist()))
         if sizes is not None and len(sizes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import Unserved, array_namespace, cuda_stream
+from .._backend import Unserved, array_namespace, cuda_stream, skimage
 from ..kernels import flood_cuda, label_cuda
 
 
@@ -46,3 +46,10 @@ def _comparable(image, background):
     if image.dtype == np.float16:
         image = image.astype(xp.float32)
     return xp.ascontiguousarray(image).reshape(-1), image.dtype.type(background)
+
+
+def regionprops_table(label_image, intensity_image, properties, *, extra_properties, **options):
+    if extra_properties is not None:
+        raise Unserved("extra_properties are functions for the CPU")
+    peer = skimage(label_image, "measure").regionprops_table
+    return peer(label_image, intensity_image, properties, **options)

@@ -1,0 +1,504 @@
+"""Grey and binary morphology: scikit-image's functions, cuCIM's on the GPU."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ._backend import array_namespace, run
+from ._checks import integer, into, number, option, real_array
+from ._contracts import Exact, contract
+from .measure import label
+
+__all__ = [
+    "ball",
+    "closing",
+    "dilation",
+    "disk",
+    "erosion",
+    "opening",
+    "reconstruction",
+    "remove_small_holes",
+    "remove_small_objects",
+    "white_tophat",
+]
+
+_MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "max", "min", "ignore")
+
+
+def _checked(image, footprint, mode):
+    image = real_array(image)
+    option(mode, "mode", _MODES)
+    if footprint is not None and not isinstance(footprint, tuple | list):
+        footprint = real_array(footprint, "footprint")
+        if footprint.ndim != image.ndim:
+            raise ValueError(
+                f"footprint must have the image's {image.ndim} axes, got shape {footprint.shape}"
+            )
+    return image, footprint
+
+
+@contract(Exact())
+def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
+    """The least value in each neighbourhood.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+    footprint : array of `image`'s number of axes, or sequence of (array, times) pairs, optional
+        The neighbourhood, not zero where it counts; a sequence is applied one after the other. By
+        default a voxel and its face neighbours. See `disk` and `ball`.
+    out : array of the shape of `image`, optional
+        Where to put the result.
+    mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
+        What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
+    cval : number, optional
+        The value beyond the border for ``mode="constant"``.
+
+    Returns
+    -------
+    array of the shape and dtype of `image`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is no array of real numbers or is empty, a footprint of another number of
+        axes, an unknown mode, an `out` of another shape.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import erosion
+    >>> erosion(np.array([0, 1, 1, 1, 0, 0, 1, 0], dtype=np.uint8))
+    array([0, 0, 1, 0, 0, 0, 0, 0], dtype=uint8)
+    """
+    image, footprint = _checked(image, footprint, mode)
+    cval = number(cval, "cval", finite=False)
+    return into(out, run(erosion, image, footprint, mode=mode, cval=cval))
+
+
+@contract(Exact())
+def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
+    """The greatest value in each neighbourhood.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+    footprint : array of `image`'s number of axes, or sequence of (array, times) pairs, optional
+        The neighbourhood, not zero where it counts; a sequence is applied one after the other. By
+        default a voxel and its face neighbours. See `disk` and `ball`.
+    out : array of the shape of `image`, optional
+        Where to put the result.
+    mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
+        What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
+    cval : number, optional
+        The value beyond the border for ``mode="constant"``.
+
+    Returns
+    -------
+    array of the shape and dtype of `image`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is no array of real numbers or is empty, a footprint of another number of
+        axes, an unknown mode, an `out` of another shape.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import dilation
+    >>> dilation(np.array([0, 1, 1, 1, 0, 0, 1, 0], dtype=np.uint8))
+    array([1, 1, 1, 1, 1, 1, 1, 1], dtype=uint8)
+    """
+    image, footprint = _checked(image, footprint, mode)
+    cval = number(cval, "cval", finite=False)
+    return into(out, run(dilation, image, footprint, mode=mode, cval=cval))
+
+
+@contract(Exact())
+def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
+    """Erosion, then dilation: takes away what is smaller than the footprint.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+    footprint : array of `image`'s number of axes, or sequence of (array, times) pairs, optional
+        The neighbourhood, not zero where it counts; a sequence is applied one after the other. By
+        default a voxel and its face neighbours. See `disk` and `ball`.
+    out : array of the shape of `image`, optional
+        Where to put the result.
+    mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
+        What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
+    cval : number, optional
+        The value beyond the border for ``mode="constant"``.
+
+    Returns
+    -------
+    array of the shape and dtype of `image`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is no array of real numbers or is empty, a footprint of another number of
+        axes, an unknown mode, an `out` of another shape.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import opening
+    >>> opening(np.array([0, 1, 1, 1, 0, 0, 1, 0], dtype=np.uint8))
+    array([0, 1, 1, 1, 0, 0, 0, 0], dtype=uint8)
+    """
+    image, footprint = _checked(image, footprint, mode)
+    cval = number(cval, "cval", finite=False)
+    return into(out, run(opening, image, footprint, mode=mode, cval=cval))
+
+
+@contract(Exact())
+def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
+    """Dilation, then erosion: fills what is smaller than the footprint.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+    footprint : array of `image`'s number of axes, or sequence of (array, times) pairs, optional
+        The neighbourhood, not zero where it counts; a sequence is applied one after the other. By
+        default a voxel and its face neighbours. See `disk` and `ball`.
+    out : array of the shape of `image`, optional
+        Where to put the result.
+    mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
+        What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
+    cval : number, optional
+        The value beyond the border for ``mode="constant"``.
+
+    Returns
+    -------
+    array of the shape and dtype of `image`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is no array of real numbers or is empty, a footprint of another number of
+        axes, an unknown mode, an `out` of another shape.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import closing
+    >>> closing(np.array([0, 1, 1, 1, 0, 0, 1, 0], dtype=np.uint8))
+    array([1, 1, 1, 1, 1, 1, 1, 1], dtype=uint8)
+    """
+    image, footprint = _checked(image, footprint, mode)
+    cval = number(cval, "cval", finite=False)
+    return into(out, run(closing, image, footprint, mode=mode, cval=cval))
+
+
+@contract(Exact())
+def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
+    """The image less its opening: what is bright and smaller than the footprint.
+
+    Parameters
+    ----------
+    image : array of real numbers or bool, any shape of at least one axis
+    footprint : array of `image`'s number of axes, or sequence of (array, times) pairs, optional
+        The neighbourhood, not zero where it counts; a sequence is applied one after the other. By
+        default a voxel and its face neighbours. See `disk` and `ball`.
+    out : array of the shape of `image`, optional
+        Where to put the result.
+    mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
+        What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
+    cval : number, optional
+        The value beyond the border for ``mode="constant"``.
+
+    Returns
+    -------
+    array of the shape and dtype of `image`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is no array of real numbers or is empty, a footprint of another number of
+        axes, an unknown mode, an `out` of another shape.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import white_tophat
+    >>> white_tophat(np.array([0, 1, 1, 1, 0, 0, 1, 0], dtype=np.uint8))
+    array([0, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
+    """
+    image, footprint = _checked(image, footprint, mode)
+    cval = number(cval, "cval", finite=False)
+    return into(out, run(white_tophat, image, footprint, mode=mode, cval=cval))
+
+
+@contract(Exact())
+def disk(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
+    """A footprint: the pixels within a circle of a radius.
+
+    Parameters
+    ----------
+    radius : number
+        In voxels.
+    dtype : dtype, optional
+        Of the footprint.
+    strict_radius : bool, optional
+        If False, half a voxel is added to the radius.
+    decomposition : {None, 'sequence'}, optional
+        Return a sequence of smaller footprints with nearly the same effect, which is faster for
+        large radii.
+
+    Returns
+    -------
+    NumPy array of 2 axes, or sequence of (array, times) pairs
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a radius that is no number or below zero.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> from gpuseg.morphology import disk
+    >>> int(disk(1).sum())
+    5
+    """
+    from skimage import morphology
+
+    number(radius, "radius", at_least=0)
+    return morphology.disk(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
+
+
+@contract(Exact())
+def ball(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
+    """A footprint: the voxels within a sphere of a radius.
+
+    Parameters
+    ----------
+    radius : number
+        In voxels.
+    dtype : dtype, optional
+        Of the footprint.
+    strict_radius : bool, optional
+        If False, half a voxel is added to the radius.
+    decomposition : {None, 'sequence'}, optional
+        Return a sequence of smaller footprints with nearly the same effect, which is faster for
+        large radii.
+
+    Returns
+    -------
+    NumPy array of 3 axes, or sequence of (array, times) pairs
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a radius that is no number or below zero.
+
+    References
+    ----------
+    .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
+
+    Examples
+    --------
+    >>> from gpuseg.morphology import ball
+    >>> int(ball(1).sum())
+    7
+    """
+    from skimage import morphology
+
+    number(radius, "radius", at_least=0)
+    return morphology.ball(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
+
+
+@contract(Exact())
+def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
+    """Grow (or shrink) one image inside the limits of another until nothing changes.
+
+    Parameters
+    ----------
+    seed, mask : arrays of real numbers of one shape
+        Where to start, and how far to go: nowhere may `seed` be above `mask` for a dilation, or
+        below it for an erosion.
+    method : {'dilation', 'erosion'}, optional
+        Whether to grow or to shrink.
+    footprint : array, optional
+        The neighbourhood; by default a voxel and all that touch it, corners included.
+    offset : array of integers, optional
+        Where the centre of the footprint is.
+
+    Returns
+    -------
+    array of the shape of `seed`
+        float64 unless both images are of another one floating-point type.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For images that are no arrays of real numbers, are empty or of different shapes, or a seed
+        beyond the mask.
+
+    See Also
+    --------
+    gpuseg.filters.flood_masks : the same for two masks, much faster.
+
+    References
+    ----------
+    .. [1] L. Vincent, "Morphological grayscale reconstruction in image analysis", IEEE
+           Transactions on Image Processing 2(2), 1993. :doi:`10.1109/83.217222`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import reconstruction
+    >>> reconstruction(np.array([0, 2, 0, 0, 0]), np.array([3, 3, 1, 0, 3])).tolist()
+    [2.0, 2.0, 1.0, 0.0, 0.0]
+    """
+    seed, mask = real_array(seed, "seed"), real_array(mask, "mask")
+    if seed.shape != mask.shape:
+        raise ValueError(f"seed and mask must have one shape, got {seed.shape} and {mask.shape}")
+    option(method, "method", ("dilation", "erosion"))
+    return run(reconstruction, seed, mask, method, footprint, offset)
+
+
+@contract(Exact())
+def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=None):
+    """Take away the objects of up to some number of voxels.
+
+    Parameters
+    ----------
+    ar : bool or integer array, any shape of at least one axis
+        A mask, whose connected components are the objects, or a label image.
+    min_size : int, optional
+        Deprecated, as in scikit-image: objects *smaller* than this go.
+    connectivity : int, optional
+        Along how many axes at most two neighbours of a mask differ, from 1 on.
+    max_size : int, optional
+        Objects of up to so many voxels go.
+    out : array of the shape and dtype of `ar`, optional
+        Where to put the result.
+
+    Returns
+    -------
+    array of the shape and dtype of `ar`
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an array that is neither bool nor integer, is empty, or holds negative labels; for
+        sizes below zero or a connectivity out of range.
+
+    References
+    ----------
+    .. [1] L. He et al., "The connected-component labeling problem: a review of state-of-the-art
+           algorithms", Pattern Recognition 70, 2017. :doi:`10.1016/j.patcog.2017.04.018`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import remove_small_objects
+    >>> mask = np.array([True, False, True, True, True])
+    >>> remove_small_objects(mask, max_size=1).astype(int)
+    array([0, 0, 1, 1, 1])
+    """
+    ar = _objects(ar)
+    most = _most(min_size, "min_size", max_size)
+    connectivity = integer(connectivity, "connectivity", at_least=1, at_most=ar.ndim)
+    xp = array_namespace(ar)
+    if most == 0:
+        return into(out, ar.copy())
+    labels = label(ar, connectivity=connectivity) if ar.dtype == bool else ar
+    if labels.min() < 0:
+        raise ValueError(f"ar must hold no negative labels, got {int(labels.min())}")
+    keep = xp.bincount(labels.ravel()) > most
+    keep[0] = False
+    kept = keep[labels]
+    return into(out, kept if ar.dtype == bool else xp.where(kept, ar, ar.dtype.type(0)))
+
+
+@contract(Exact())
+def remove_small_holes(ar, area_threshold=None, connectivity=1, *, max_size=64, out=None):
+    """Fill the holes of up to some number of voxels.
+
+    Parameters
+    ----------
+    ar : bool or integer array, any shape of at least one axis
+        Not zero is foreground.
+    area_threshold : int, optional
+        Deprecated, as in scikit-image: holes *smaller* than this are filled.
+    connectivity : int, optional
+        Along how many axes at most two neighbouring voxels of a hole differ, from 1 on.
+    max_size : int, optional
+        Holes of up to so many voxels are filled.
+    out : bool array of the shape of `ar`, optional
+        Where to put the result.
+
+    Returns
+    -------
+    bool array of the shape of `ar`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `remove_small_objects`.
+
+    References
+    ----------
+    .. [1] L. He et al., "The connected-component labeling problem: a review of state-of-the-art
+           algorithms", Pattern Recognition 70, 2017. :doi:`10.1016/j.patcog.2017.04.018`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg.morphology import remove_small_holes
+    >>> mask = np.array([True, False, True, False, False])
+    >>> remove_small_holes(mask, max_size=1).astype(int)
+    array([1, 1, 1, 0, 0])
+    """
+    ar = _objects(ar)
+    most = _most(area_threshold, "area_threshold", max_size)
+    holes = remove_small_objects(ar == 0, connectivity=connectivity, max_size=most)
+    return into(out, ~holes)
+
+
+def _objects(ar):
+    ar = real_array(ar, "ar")
+    if ar.dtype.kind == "f":
+        raise TypeError(f"ar must be bool or integer, got {ar.dtype}")
+    return ar
+
+
+def _most(deprecated, name: str, max_size) -> int:
+    if deprecated is None:
+        return integer(max_size, "max_size", at_least=0)
+    warnings.warn(
+        f"{name} is deprecated: it takes away what is smaller, max_size what is smaller or equal",
+        FutureWarning,
+        stacklevel=3,
+    )
+    return max(0, integer(deprecated, name, at_least=0) - 1)
