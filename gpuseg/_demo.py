@@ -123,7 +123,7 @@ def _retina() -> Shown:
 
     green = np.ascontiguousarray(data.retina()[..., 1])
     there = asarray(green)
-    inside = asnumpy(morphology.erosion(there > 20, morphology.disk(15)))
+    inside = asnumpy(morphology.erosion(there > 20, morphology.disk(15, decomposition="sequence")))
     vessels = -filters.difference_of_gaussians(there, 1.5, 8)
     middle, spread = _spread(asnumpy(vessels)[inside])
     low, high = middle + 1.5 * spread, middle + 3 * spread

@@ -438,6 +438,8 @@ def _comparison_figure(image, table, nbins: int) -> bytes:
     counts, centers = filters.histogram(image, nbins, nan="omit")
     values = dict(zip(table["method"], table["value"]))
     plane = image if image.ndim == 2 else image[image.shape[0] // 2]
+    step = max(1, max(plane.shape) // 1000)
+    plane = plane[::step, ::step]
     panels = {"image": plane} | {
         f"{name}  {value:.6g}": plane > value
         for name, value in values.items()
@@ -526,13 +528,17 @@ def _print_summary(summary: dict) -> None:
     _print_rows(rows)
 
 
-def _console():
+def _show(table) -> None:
     from rich.console import Console
 
     console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 10_000  # a pipe has no width: cut nothing
-    return console
+    if console.is_terminal:
+        console.print(table)
+        return
+    console.width = 10_000  # a pipe has no width: cut nothing, and pad nothing
+    with console.capture() as told:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in told.get().splitlines()))
 
 
 def _print_rows(rows) -> None:
@@ -543,7 +549,7 @@ def _print_rows(rows) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(str(name), str(value))
-    _console().print(table)
+    _show(table)
 
 
 def _print_table(names, rows) -> None:
@@ -554,4 +560,4 @@ def _print_table(names, rows) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(str, row))
-    _console().print(table)
+    _show(table)
