@@ -399,6 +399,18 @@ def test_opening_is_that_of_scikit_image(backend, rng, radius):
     np.testing.assert_array_equal(opened, expected)
 
 
+def test_distance_is_so_many_dilations_held_inside(backend, rng):
+    image = rng.random(small(backend, (30, 60), (6, 20)))
+    for connectivity, footprint in ((1, naive.cross(2)), (2, np.ones((3, 3)))):
+        expected = image < 0.1
+        for _ in range(3):
+            expected = skimage.morphology.dilation(expected, footprint) & (image < 0.6)
+        reached = hysteresis(
+            image, 0.1, 0.6, connectivity=connectivity, max_distance=3, foreground="dark"
+        )
+        np.testing.assert_array_equal(reached, expected)
+
+
 def test_distance_zero_and_far(backend, rng):
     image = rng.random((5, 6, 30))
     steps = hysteresis(image, 0.9, 0.6, max_distance=0, return_steps=True)

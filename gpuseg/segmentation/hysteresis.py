@@ -9,7 +9,6 @@ import numpy as np
 from .._backend import run
 from .._checks import as_array, integer, number, option, real_array
 from .._contracts import Exact, contract
-from ..filters.hysteresis import flood_masks
 
 
 class HysteresisSteps(NamedTuple):
@@ -103,26 +102,17 @@ def hysteresis(
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     if max_distance is not None:
         max_distance = integer(max_distance, "max_distance", at_least=0)
-    footprint = _footprint(opening, image.ndim)
-    strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
-    opened = strict if footprint is None else run(_opened, strict, footprint)
-    combined = opened | loose
-    if max_distance is None:
-        connected = flood_masks(opened, combined, connectivity=connectivity)
-    else:
-        connected = run(_reached, opened, combined, max_distance, connectivity=connectivity)
-    steps = HysteresisSteps(strict, opened, loose, combined, connected)
-    return steps if return_steps else connected
-
-
-def _opened(mask, footprint):
-    """Dispatched: the opening of a mask; what lies outside the image takes nothing away."""
-    return run(_opened, mask, footprint)
-
-
-def _reached(seeds, mask, distance, *, connectivity):
-    """Dispatched: what is within so many steps of the seeds, inside the mask."""
-    return run(_reached, seeds, mask, distance, connectivity=connectivity)
+    return run(
+        hysteresis,
+        image,
+        high,
+        low,
+        opening=_footprint(opening, image.ndim),
+        connectivity=connectivity,
+        max_distance=max_distance,
+        foreground=foreground,
+        return_steps=return_steps,
+    )
 
 
 def _footprint(opening, ndim: int):

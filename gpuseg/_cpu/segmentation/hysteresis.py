@@ -1,6 +1,33 @@
 """The steps of hysteresis segmentation, written over ndimage for both backends."""
 
+from scipy.ndimage import generate_binary_structure
+
 from ..._backend import array_namespace, ndimage
+from ...segmentation.hysteresis import HysteresisSteps
+from ..filters.hysteresis import flood_masks
+
+
+def hysteresis(
+    image,
+    high,
+    low,
+    *,
+    opening,
+    connectivity,
+    max_distance,
+    foreground,
+    return_steps,
+    flood=flood_masks,
+):
+    strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
+    opened = strict if opening is None else _opened(strict, opening)
+    combined = opened | loose
+    if max_distance is None:
+        connected = flood(opened, combined, connectivity=connectivity, packed=False)
+    else:
+        connected = _reached(opened, combined, max_distance, connectivity)
+    steps = HysteresisSteps(strict, opened, loose, combined, connected)
+    return steps if return_steps else connected
 
 
 def _opened(mask, footprint):
@@ -10,16 +37,8 @@ def _opened(mask, footprint):
     return nd.binary_dilation(eroded, footprint)
 
 
-def _reached(seeds, mask, distance, *, connectivity):
-    nd = ndimage(mask)
-    seeds = seeds & mask
+def _reached(seeds, mask, distance: int, connectivity: int):
     if distance == 0:
         return seeds
-    cross = array_namespace(mask).asarray(_cross(mask.ndim, connectivity))
-    return nd.binary_dilation(seeds, cross, iterations=distance, mask=mask)
-
-
-def _cross(ndim: int, connectivity: int):
-    from scipy.ndimage import generate_binary_structure
-
-    return generate_binary_structure(ndim, connectivity)
+    beside = array_namespace(mask).asarray(generate_binary_structure(mask.ndim, connectivity))
+    return ndimage(mask).binary_dilation(seeds, beside, iterations=distance, mask=mask)

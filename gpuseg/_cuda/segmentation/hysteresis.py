@@ -1,5 +1,8 @@
-"""The steps of hysteresis segmentation: the same code, on CuPy's arrays."""
+"""The steps of hysteresis segmentation: the same code, flooded by the CUDA kernel."""
 
-from ..._cpu.segmentation.hysteresis import _opened, _reached
+from ..._cpu.segmentation import hysteresis as steps
+from ..filters.hysteresis import flood_masks
 
-__all__ = ["_opened", "_reached"]
+
+def hysteresis(image, high, low, **how):
+    return steps.hysteresis(image, high, low, flood=flood_masks, **how)
