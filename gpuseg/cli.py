@@ -409,8 +409,11 @@ def _need(*modules: str) -> None:
 def _page(path, image, result, labels, options, notes, calls) -> bytes:
     from . import report
 
-    asked = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in
-                      ({"method": options.method} | options.given()).items())  # fmt: skip
+    given = {"method": options.method} | options.given()
+    asked = ", ".join(
+        name.replace("_", "-") + ("" if value is True else f" {value}")
+        for name, value in given.items()
+    )
     part = report.section(
         shown(path.name),
         image.array,
@@ -418,7 +421,7 @@ def _page(path, image, result, labels, options, notes, calls) -> bytes:
         thresholds=result.thresholds,
         prepared=result.prepared if options.sigma or options.background else None,
         labels=labels,
-        numbers={"options": asked, "seconds to segment": f"{result.seconds:.3f}"},
+        numbers={"seconds to segment": f"{result.seconds:.3f}"},
         notes=notes,
     )
     title = f"Segmentation of {shown(path.name)}"

@@ -18,9 +18,7 @@ def label(label_image, *, background, connectivity):
     tables["counts"] = xp.empty(plan.pieces, xp.int64)
     near = xp.asarray(flood_cuda.neighbour_table(shape, connectivity))
     stream = cuda_stream(label_image)
-    label_cuda.join_cuda(
-        values, background, plan, connectivity, near=near, **tables, stream=stream
-    )  # fmt: skip
+    label_cuda.join_cuda(values, background, plan, connectivity, near=near, **tables, stream=stream)
     ends = xp.cumsum(tables["counts"])
     out = xp.empty(shape, xp.int32 if label_image.size < 2**31 else xp.int64)
     label_cuda.paint_cuda(plan, **tables, ends=ends, out=out.reshape(-1), stream=stream)
@@ -31,7 +29,8 @@ def _comparable(image, background):
     """Flat values for which equality is all that counts, and the background among them."""
     xp = array_namespace(image)
     if image.dtype == bool:
-        return xp.ascontiguousarray(image ^ bool(background)).reshape(-1).view(xp.uint8), None
+        image = ~image if background else image
+        return xp.ascontiguousarray(image).reshape(-1).view(xp.uint8), None
     if image.dtype.kind in "iu":
         info = np.iinfo(image.dtype)
         if not info.min <= background <= info.max:

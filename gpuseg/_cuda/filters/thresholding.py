@@ -3,32 +3,44 @@
 import numpy as np
 
 from ..._backend import array_namespace, cuda_stream
-from ..._cpu.filters.thresholding import binned
-from ..._cpu.filters.thresholding import threshold_mean as threshold_mean
+from ..._cpu.filters.thresholding import choose_bins, countable, guessable, trimmed
 from ...kernels import histogram as kernel
 
 
 def histogram(image, nbins, *, mask):
     xp = array_namespace(image)
-    values = image[mask] if mask is not None else xp.ravel(image, order="K")
-    if values.dtype == bool:
-        values = values.view(np.uint8)
-    if values.dtype == np.float16:
-        values = values.astype(np.float32)
+    values = countable(image[mask] if mask is not None else xp.ravel(image, order="K"))
     stream = cuda_stream(values)
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 1:
+        counts = xp.zeros(256, np.uint64)
+        kernel.byte_histogram_cuda(values.view(np.uint8), counts, stream)
+        low = int(np.iinfo(values.dtype).min)
+        # int8: the bytes of the negative numbers come last.
+        return trimmed(np.roll(_fetched(counts), low), low)
+    low, high = _fetched(xp.stack((values.min(), values.max())))
+    bins = choose_bins(low, high, nbins, values.dtype)
+    if isinstance(bins, tuple):
+        return None, bins
+    if isinstance(bins, range):
+        counts = xp.zeros(len(bins), np.uint64)
+        kernel.integer_histogram_cuda(values, counts, bins.start, stream)
+        return _fetched(counts), bins.start
+    edges = guessable(bins)
+    counts = xp.zeros(edges.size - 1, np.uint64)
+    low, scale, _ = kernel.binning(edges)
+    values = values.astype(edges.dtype, copy=False)
+    kernel.float_histogram_cuda(values, xp.asarray(edges), counts, low, scale, stream)
+    return _fetched(counts), bins
 
-    def count_floats(values, edges):
-        counts = xp.zeros(edges.size - 1, np.uint64)
-        low, scale, _ = kernel.binning(edges)
-        there = xp.asarray(edges)
-        kernel.float_histogram_cuda(values, there, counts, low, scale, stream)
-        return counts.astype(np.int64)
 
-    def count_integers(values, low, bins):
-        counts = xp.zeros(bins, np.uint64)
-        kernel.integer_histogram_cuda(values, counts, low, stream)
-        return counts.astype(np.int64)
+def _fetched(x):
+    """In host memory, where the arithmetic on so few numbers is done."""
+    x = x if isinstance(x, np.ndarray) else x.get()
+    return x.astype(np.int64) if x.dtype == np.uint64 and x.ndim == 1 and x.size > 2 else x
 
-    extremes = xp.stack((values.min(), values.max()))
-    low, high = extremes if xp is np else extremes.get()
-    return binned(values, low, high, nbins, count_floats, count_integers)
+
+def threshold_mean(image, *, mask):
+    """Sums in float64: a device adds in an order of its own."""
+    values = image if mask is None else image[mask]
+    mean = values.mean(dtype=np.float64)
+    return mean.astype(values.dtype) if values.dtype.kind == "f" else mean
