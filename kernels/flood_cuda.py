@@ -75,6 +75,12 @@ def neighbour_table(shape, connectivity: int):
     return np.concatenate([lead, np.column_stack([steps, deltas, wide]).astype(np.int64)])
 
 
+@cuda.jit(device=True)
+def part_of_word(left):
+    """The smaller of `left` and 32; ``min`` does not compile in every Numba's CUDA target."""
+    return left if left < 32 else types.int64(32)
+
+
 # --- runs and their numbers -------------------------------------------------------------------
 
 
@@ -172,7 +178,7 @@ def _classify_kernel(apart):
         high_word = types.int64(0)
         row = start // width
         column = start - row * width
-        for k in range(0, min(32, count - start), _LOADS):
+        for k in range(0, part_of_word(count - start), _LOADS):
             # Several loads on their way at once, then the votes.
             for j in range(_LOADS):
                 x = column * 32 + lane
@@ -436,8 +442,8 @@ def _paint_kernel(per):
             kept = _kept_bits(mask, bases, parents, index, width, slots)
             row = index // width
             at = row * length + (index - row * width) * 32
-            size = min(types.int64(32), length - (index - row * width) * 32)
-        for k in range(0, min(32, count - (index - lane)), per):
+            size = part_of_word(length - (index - row * width) * 32)
+        for k in range(0, part_of_word(count - (index - lane)), per):
             holder = types.int32(k + lane // lanes)
             word = warp.from_lane(scratch, kept, holder)
             begin = warp.from_lane(scratch, at, holder)

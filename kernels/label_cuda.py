@@ -22,6 +22,8 @@ from .flood_cuda import (
     merge_masks,
     merge_value_corners,
     merge_values,
+    part_of_word,
+    root,
     run_of,
     run_starts,
 )
@@ -47,7 +49,7 @@ def _classify_values(
     joined = types.int64(0)
     row = start // width
     column = start - row * width
-    for k in range(0, min(32, count - start), _LOADS):
+    for k in range(0, part_of_word(count - start), _LOADS):
         for j in range(_LOADS):
             x = column * 32 + lane
             ahead[j] = background
@@ -85,7 +87,7 @@ def _label_kernels(valued):
 
     @cuda.jit
     def count_roots(width, count, slots, mask, joins, bases, parents, counts):
-        """The roots of each piece; from here on, every run that is none points at its root."""
+        """The roots of each piece; and short ways to them."""
         scratch = cuda.shared.array(_SCRATCH, types.int64)
         index = types.int64(cuda.grid(1))
         lane = types.int64(cuda.laneid)
@@ -96,13 +98,8 @@ def _label_kernels(valued):
             joined = joined_bits(mask, joins, index, index % width, valued)
             number = first_run(bases, index, slots)
             for _ in range(warp.popcount(run_starts(types.int64(mask[index]), joined, index))):
-                # Not `root`: it shortens the ways of others, and with a value read before they were
-                # at their end it could put back an older one.
-                top = types.int64(parents[number])
-                above = types.int64(parents[top])
-                while above != top:
-                    top = above
-                    above = types.int64(parents[top])
+                top = root(parents, number)
+                # Another thread that halves its way through here may undo this: no harm.
                 parents[number] = top
                 roots += top == number
                 number += 1
@@ -152,8 +149,8 @@ def _label_kernels(valued):
             starts = run_starts(word, joined_bits(mask, joins, index, column, valued), index)
             first = first_run(bases, index, slots)
             at = row * length + column * 32
-            size = min(types.int64(32), length - column * 32)
-        for k in range(min(32, count - (index - lane))):
+            size = part_of_word(length - column * 32)
+        for k in range(part_of_word(count - (index - lane))):
             holder = types.int32(k)
             its_word = warp.from_lane(scratch, word, holder)
             its_starts = warp.from_lane(scratch, starts, holder)
@@ -164,10 +161,10 @@ def _label_kernels(valued):
                 label = types.int64(0)
                 bit = types.int64(1) << lane
                 if its_word & bit:
-                    label = -types.int64(parents[run_of(its_first, its_starts, bit)])
-                    if label < 0:
-                        label = -types.int64(parents[-label])
-                out[begin + lane] = label
+                    label = types.int64(parents[run_of(its_first, its_starts, bit)])
+                    while label > 0:
+                        label = types.int64(parents[label])
+                out[begin + lane] = -label
 
     return count_roots, number_roots, paint
 

@@ -15,7 +15,7 @@ from numba import cuda, types
 
 from . import launch
 
-SCRATCH = 32 if launch.simulating() else 1
+SCRATCH = 64 if launch.simulating() else 1
 
 if launch.simulating():
     # The simulator's main thread polls; where it gives way sooner, a warp runs six times faster.
@@ -25,14 +25,14 @@ if launch.simulating():
     # inside a device function of another module.
 
     def _meet(scratch, value):
-        """All lanes' values, to be read before the next barrier, and the lane."""
+        """All lanes' values, and the lane."""
         thread = threading.current_thread()
         lane = thread.thread_id % 32
-        scratch[lane] = value
+        # Two halves in turn: nobody overwrites what another lane may still be reading.
+        half = thread.half = 32 - getattr(thread, "half", 32)
+        scratch[half + lane] = value
         thread.syncthreads()
-        values = scratch[:32].copy()
-        thread.syncthreads()
-        return values, lane
+        return scratch[half : half + 32], lane
 
     def popcount(bits):
         return int(bits).bit_count()
