@@ -31,7 +31,8 @@ def sobel(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     mask : bool array of the shape of `image`, optional
         Outside, and one voxel inside its border, the result is 0.
     axis : int or sequence of int, optional
-        Along which axes to differentiate; by default along all, for the magnitude.
+        Along which axes to differentiate; by default along all, for the magnitude. A negative one
+        counts from the last (scikit-image takes it and smooths along it too).
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap'}, optional
         What lies beyond the border.
     cval : number, optional
@@ -150,7 +151,8 @@ def scharr(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     mask : bool array of the shape of `image`, optional
         Outside, and one voxel inside its border, the result is 0.
     axis : int or sequence of int, optional
-        Along which axes to differentiate; by default along all, for the magnitude.
+        Along which axes to differentiate; by default along all, for the magnitude. A negative one
+        counts from the last (scikit-image takes it and smooths along it too).
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap'}, optional
         What lies beyond the border.
     cval : number, optional
@@ -272,7 +274,8 @@ def prewitt(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     mask : bool array of the shape of `image`, optional
         Outside, and one voxel inside its border, the result is 0.
     axis : int or sequence of int, optional
-        Along which axes to differentiate; by default along all, for the magnitude.
+        Along which axes to differentiate; by default along all, for the magnitude. A negative one
+        counts from the last (scikit-image takes it and smooths along it too).
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap'}, optional
         What lies beyond the border.
     cval : number, optional

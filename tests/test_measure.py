@@ -1,0 +1,246 @@
+"""Labels numbered as SciPy does, and what is built on them: measures, small objects, scores."""
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+import skimage.measure
+import skimage.morphology
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage as ndi
+from test_hysteresis import adversaries
+
+import gpuseg
+from gpuseg import measure, metrics, morphology
+
+DTYPES = ["u1", "i1", "u2", "i4", "i8", "u8", "f2", "f4", "f8", ">i4"]
+
+
+def scipy_label(mask, connectivity):
+    return ndi.label(mask, ndi.generate_binary_structure(mask.ndim, connectivity))
+
+
+@given(data=st.data())
+def test_masks_are_numbered_as_scipy_does(data):
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=8))
+    shape = (*shape[:-1], data.draw(st.integers(1, 140)))
+    connectivity = data.draw(st.integers(1, len(shape)))
+    density = data.draw(st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.95]))
+    mask = np.random.default_rng(data.draw(st.integers(0, 999))).random(shape) < density
+    mask = data.draw(st.sampled_from([mask, mask[..., ::-1], np.asfortranarray(mask)]))
+    with gpuseg.using("cpu"):
+        labels, count = measure.label(mask, connectivity=connectivity, return_num=True)
+    expected = scipy_label(mask, connectivity)
+    assert count == expected[1]
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, expected[0])
+
+
+@given(data=st.data(), dtype=st.sampled_from(["i1", "i4", "f4"]))
+def test_values_are_numbered_as_scikit_image_does(data, dtype):
+    # Its order is another one where the last axis has length 1: shapes without.
+    shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=8))
+    shape = (*shape[:-1], data.draw(st.integers(2, 70)))
+    connectivity = data.draw(st.integers(1, len(shape)))
+    background = data.draw(st.sampled_from([None, 0, -1, 7]))
+    image = np.random.default_rng(data.draw(st.integers(0, 999))).integers(-1, 3, shape)
+    options = dict(background=background, connectivity=connectivity, return_num=True)
+    with gpuseg.using("cpu"):
+        labels, count = measure.label(image.astype(dtype), **options)
+    expected = skimage.measure.label(image, **options)
+    assert count == expected[1]
+    np.testing.assert_array_equal(labels, expected[0])
+
+
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+def test_adversaries(backend, connectivity):
+    for name, image in adversaries((3, 4, 35) if backend == "sim" else (9, 20, 130)):
+        mask = image > 0.5
+        labels, count = measure.label(mask, connectivity=connectivity, return_num=True)
+        expected = scipy_label(mask, connectivity)
+        np.testing.assert_array_equal(labels, expected[0], err_msg=name)
+        assert count == expected[1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(backend, rng, dtype):
+    image = rng.integers(0, 3, (4, 9)).astype(dtype)
+    for background in (None, 2):
+        np.testing.assert_array_equal(
+            measure.label(image, background),
+            skimage.measure.label(image.astype(int), background),
+        )
+
+
+def test_defaults_are_scikit_images(backend, rng):
+    mask = rng.random((5, 20)) < 0.4
+    np.testing.assert_array_equal(measure.label(mask), skimage.measure.label(mask))
+    np.testing.assert_array_equal(
+        measure.label(mask, background=1), skimage.measure.label(mask, background=1)
+    )
+    assert measure.label(mask.astype(np.int64)).dtype == np.int32
+
+
+def test_a_background_that_the_dtype_cannot_hold_is_no_voxels(backend):
+    image = np.array([[0, 0, 5]], np.uint8)
+    for background in (-1, 300):
+        assert measure.label(image, background=background).tolist() == [[1, 1, 2]]
+
+
+def test_floats_are_not_rounded(backend):
+    assert measure.label(np.array([0.2, 0.2, 0.4, 0.0])).tolist() == [1, 1, 2, 0]
+
+
+def test_labels_in_many_pieces(monkeypatch, rng):
+    monkeypatch.setenv("GPUSEG_NUM_THREADS", "5")
+    mask = rng.random((13, 40, 70)) < 0.4
+    with gpuseg.using("cpu"):
+        for connectivity in (1, 2, 3):
+            np.testing.assert_array_equal(
+                measure.label(mask, connectivity=connectivity), scipy_label(mask, connectivity)[0]
+            )
+            np.testing.assert_array_equal(
+                measure.label(mask.astype("u1") * 3, connectivity=connectivity),
+                scipy_label(mask, connectivity)[0],
+            )
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "error", "text"),
+    [
+        (np.zeros((0, 2)), {}, ValueError, "label_image is empty"),
+        (np.zeros(2, complex), {}, TypeError, "label_image must hold real numbers"),
+        (np.zeros((2, 2)), {"connectivity": 3}, ValueError, "connectivity must be at most 2"),
+        (np.zeros((2, 2)), {"connectivity": 0}, ValueError, "connectivity must be at least 1"),
+        (np.zeros((2, 2)), {"background": "0"}, TypeError, "background must be an integer"),
+    ],
+)
+def test_bad_input(image, more, error, text):
+    with pytest.raises(error, match=text):
+        measure.label(image, **more)
+
+
+def test_regionprops_table(backend, rng):
+    labels = scipy_label(rng.random((9, 30)) < 0.5, 1)[0]
+    values = rng.random(labels.shape)
+    names = ("label", "area", "bbox", "centroid", "mean_intensity")
+    ours = measure.regionprops_table(labels, values, names)
+    expected = skimage.measure.regionprops_table(labels, values, names)
+    assert list(ours) == list(expected)
+    for name in expected:
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-12)
+    with pytest.raises(TypeError, match="label_image must hold integers"):
+        measure.regionprops_table(values)
+    with pytest.raises(ValueError, match="intensity_image must have the shape"):
+        measure.regionprops_table(labels, values[1:])
+
+
+def test_volume_fraction(backend):
+    image = np.array([[0, 2, 0, 1]])
+    assert measure.volume_fraction(image) == 0.5
+    assert measure.volume_fraction(image > 0, mask=[[1, 1, 1, 0]]) == 1 / 3
+    with pytest.raises(ValueError, match="mask selects no element"):
+        measure.volume_fraction(image, mask=np.zeros((1, 4), bool))
+
+
+# --- morphology -------------------------------------------------------------------------------
+
+GREY = ["erosion", "dilation", "opening", "closing", "white_tophat"]
+
+
+@pytest.mark.parametrize("name", GREY)
+@pytest.mark.parametrize("dtype", ["?", "u1", "f4"])
+def test_grey_morphology_is_scikit_images(backend, rng, name, dtype):
+    image = rng.integers(0, 2 if dtype == "?" else 50, (8, 11)).astype(dtype)
+    ours, peer = getattr(morphology, name), getattr(skimage.morphology, name)
+    for footprint in (None, morphology.disk(2), np.ones((1, 3))):
+        np.testing.assert_array_equal(ours(image, footprint), peer(image, footprint))
+    np.testing.assert_array_equal(ours(image, mode="ignore"), peer(image, mode="ignore"))
+    sequence = morphology.disk(3, decomposition="sequence")
+    np.testing.assert_array_equal(ours(image, sequence), peer(image, sequence))
+    out = np.empty_like(image)
+    assert ours(image, out=out) is out
+    np.testing.assert_array_equal(out, peer(image))
+    with pytest.raises(ValueError, match="footprint must have the image's 2 axes"):
+        ours(image, np.ones(3))
+    with pytest.raises(ValueError, match="mode must be one of"):
+        ours(image, mode="edge")
+
+
+def test_footprints():
+    np.testing.assert_array_equal(morphology.disk(3), skimage.morphology.disk(3))
+    np.testing.assert_array_equal(morphology.ball(2), skimage.morphology.ball(2))
+    with pytest.raises(ValueError, match="radius must be at least 0"):
+        morphology.disk(-1)
+
+
+def test_reconstruction(backend, rng):
+    mask = rng.integers(0, 50, (7, 9))
+    seed = np.where(rng.random((7, 9)) < 0.2, mask, 0)
+    np.testing.assert_array_equal(
+        morphology.reconstruction(seed, mask), skimage.morphology.reconstruction(seed, mask)
+    )
+    with pytest.raises(ValueError, match="seed and mask must have one shape"):
+        morphology.reconstruction(seed[1:], mask)
+
+
+@pytest.mark.parametrize("connectivity", [1, 2])
+@pytest.mark.parametrize("size", [0, 1, 4, 1000])
+def test_small_objects_and_holes_go_as_in_scikit_image(backend, rng, connectivity, size):
+    mask = rng.random((9, 30)) < 0.5
+    options = dict(connectivity=connectivity, max_size=size)
+    for name in ("remove_small_objects", "remove_small_holes"):
+        ours = getattr(morphology, name)(mask, **options)
+        np.testing.assert_array_equal(ours, getattr(skimage.morphology, name)(mask, **options))
+        assert ours.dtype == bool
+    labels = scipy_label(mask, connectivity)[0]
+    np.testing.assert_array_equal(
+        morphology.remove_small_objects(labels, max_size=size),
+        skimage.morphology.remove_small_objects(labels, max_size=size),
+    )
+
+
+def test_the_deprecated_names_go_on_working():
+    mask = np.array([1, 0, 1, 1, 0, 1, 1, 1], bool)
+    with pytest.warns(FutureWarning, match="min_size is deprecated"):
+        ours = morphology.remove_small_objects(mask, 3)
+    assert ours.astype(int).tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    with pytest.warns(FutureWarning, match="area_threshold is deprecated"):
+        assert morphology.remove_small_holes(mask, 2).all()
+
+
+@pytest.mark.parametrize(
+    ("ar", "more", "error", "text"),
+    [
+        (np.zeros((3, 3)), {}, TypeError, "ar must be bool or integer, got float64"),
+        (np.array([-1, 2]), {}, ValueError, "ar must hold no negative labels, got -1"),
+        (np.zeros(3, bool), {"max_size": -1}, ValueError, "max_size must be at least 0"),
+        (np.zeros(3, bool), {"connectivity": 2}, ValueError, "connectivity must be at most 1"),
+        (np.zeros((0,), bool), {}, ValueError, "ar is empty"),
+    ],
+)
+def test_bad_objects(ar, more, error, text):
+    with pytest.raises(error, match=text):
+        morphology.remove_small_objects(ar, **more)
+
+
+# --- scores -----------------------------------------------------------------------------------
+
+
+@given(pair=hnp.arrays(bool, (2, 5, 7)))
+def test_scores_are_those_of_the_confusion_matrix(pair):
+    (tn, fp), (fn, tp) = (
+        [np.count_nonzero((pair[0] == t) & (pair[1] == p)) for p in (0, 1)] for t in (0, 1)
+    )
+    union = tp + fp + fn
+    assert metrics.jaccard(*pair) == (tp / union if union else 1)
+    assert metrics.dice(*pair) == (2 * tp / (2 * tp + fp + fn) if union else 1)
+    assert metrics.binary_accuracy(*pair) == (tp + tn) / 35
+
+
+def test_scores_refuse_other_shapes():
+    for score in (metrics.dice, metrics.jaccard, metrics.binary_accuracy):
+        with pytest.raises(ValueError, match="y_true and y_pred must have one shape"):
+            score([1, 0], [1, 0, 1])
+        with pytest.raises(ValueError, match="y_true is empty"):
+            score([], [])
