@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -34,14 +33,13 @@ def run(folder: Path, *, force: bool, step: Callable) -> list[tuple[str, ...]]:
     rows, sections, every = [], [], []
     with whole_folder(folder, force=force, ours=FILES) as temporary:
         for recipe in RECIPES:
-            start = time.perf_counter()
             with step(recipe.__name__.strip("_")), trace() as calls:
                 shown = recipe()
-            seconds = time.perf_counter() - start
+            seconds = sum(call.seconds for call in calls)
             every += calls
             sections.append(shown.section)
             ran = ", ".join(sorted({call.backend for call in calls}))
-            shown.section.numbers |= {"ran on": ran, "seconds": f"{seconds:.2f}"}
+            shown.section.numbers |= {"ran on": ran, "seconds in gpuseg": f"{seconds:.2f}"}
             rows.append((*shown.line, ran, f"{seconds:.2f}"))
             for name, array in shown.files.items():
                 if array.dtype.kind == "f":
@@ -74,9 +72,9 @@ def _page() -> Shown:
     image = data.page()
     there = asarray(image)
     plain = asnumpy(there <= filters.threshold_otsu(there))
-    flat = filters.subtract_background(there, 20, foreground="dark")
+    flat = filters.subtract_background(there, 20)
     threshold = filters.threshold_otsu(flat)
-    mask = asnumpy(flat > threshold)
+    mask = asnumpy(flat <= threshold)
     section = report.section(
         "Page",
         image,
@@ -96,10 +94,11 @@ def _coins() -> Shown:
     from skimage import data
 
     image = data.coins()
-    smooth = filters.gaussian(asarray(image), 1, preserve_range=True)
+    smooth = filters.gaussian(asarray(image), 2, preserve_range=True)
     flat = filters.subtract_background(smooth, 40)
     found = filters.threshold_by_objects(flat, (500, 5000), connectivity=1)
-    mask = morphology.remove_small_objects(flat > found.threshold, max_size=499, connectivity=1)
+    mask = morphology.opening(flat > found.threshold, morphology.disk(8))
+    mask = morphology.remove_small_objects(mask, max_size=499, connectivity=1)
     labels = _inner(asnumpy(measure.label(mask, connectivity=1)))
     otsu = asnumpy(measure.label(asarray(image) > filters.threshold_otsu(image), connectivity=1))
     section = report.section(
@@ -110,8 +109,9 @@ def _coins() -> Shown:
         prepared=flat,
         others={"Otsu alone, objects numbered": otsu},
         text="24 coins. The threshold is the one whose connected objects have the size of a coin, "
-        "500 to 5000 pixels. Smaller ones and those that touch the edge, as the light strip at the "
-        "top does, are left out, and the others numbered.",
+        "500 to 5000 pixels, once the background is subtracted. An opening cuts what leads from "
+        "coin to edge; then smaller objects and those at the edge, as the light strip at the top, "
+        "are left out, and the others numbered.",
         numbers={"objects by Otsu alone": f"{int(otsu.max()):,}", "coins": "24, counted by eye"},
     )
     result = f"{int(labels.max())} objects of 24 coins (plain Otsu: {int(otsu.max())})"

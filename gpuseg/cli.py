@@ -161,7 +161,7 @@ def demo(
 
     with _using(device), _progress(_demo.STEPS) as step:
         rows = _demo.run(output, force=force, step=step)
-    _print_table(("image", "method", "result", "ran on", "seconds"), rows)
+    _print_table(("image", "method", "result", "ran on", "seconds in gpuseg"), rows)
     print(f"Look at {shown(output / 'report.html')}; the label images lie beside it.")
 
 

@@ -268,8 +268,7 @@ def render(title: str, sections: Iterable[Section], *, calls=(), subtitle: str =
         title=title,
         subtitle=subtitle,
         sections=list(sections),
-        calls=list(calls),
-        total=sum(call.seconds for call in calls),
+        calls=_grouped(calls),
         info=info,
         versions={name: version for name, version in info["versions"].items() if version},
         date=time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -317,6 +316,18 @@ def write(
         file.write(page.encode("utf-8", "backslashreplace"))
 
 
+def _grouped(calls) -> list[dict[str, object]]:
+    """One row for calls that differ in nothing but time, in the order of the first of each."""
+    rows: dict[tuple, dict[str, object]] = {}
+    for call in calls:
+        fixed = call._asdict()
+        seconds = fixed.pop("seconds")
+        row = rows.setdefault(tuple(fixed.values()), fixed | {"times": 0, "seconds": 0.0})
+        row["times"] += 1
+        row["seconds"] += seconds
+    return list(rows.values())
+
+
 # --- pictures ---------------------------------------------------------------------------------
 
 
@@ -361,7 +372,7 @@ def _picture(caption: str, alt: str, pixels: np.ndarray) -> Picture:
         width, height = (max(1, round(n * scale)) for n in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BOX)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG")
     data = _uri("image/png", file.getvalue())
     return Picture(caption, alt, data, pixelated=max(picture.size) < 300)
 

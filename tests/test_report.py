@@ -156,9 +156,11 @@ def test_every_text_is_escaped(image, tmp_path):
 
 def test_what_ran_where_is_a_table(image):
     with gpuseg.using("cpu"), gpuseg.trace() as calls:
-        gpuseg.filters.apply_hysteresis_threshold(image, 10, 20)
+        for low in (5, 10):
+            gpuseg.filters.apply_hysteresis_threshold(image, low, 20)
     page = Page(render("A", [], calls=calls))
-    assert "apply_hysteresis_threshold cpu 20 × 30 uint8" in page.text
+    milliseconds = 1000 * sum(call.seconds for call in calls)
+    assert f"apply_hysteresis_threshold 2 cpu 20 × 30 uint8 {milliseconds:.1f} " in page.text
     assert "using()" in page.text
     assert f"gpuseg {gpuseg.__version__}" in page.text
     assert time.strftime("%Y-%m-%d") in page.text
