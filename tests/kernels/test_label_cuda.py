@@ -56,6 +56,18 @@ def test_rows_over_several_pieces(rng):
     assert_as_skimage(values, 1)
 
 
+def test_as_many_runs_as_there_can_be():
+    line = np.arange(1100)
+    labels, count = label(1 + line % 2, background=0, connectivity=1)
+    assert count == line.size
+    np.testing.assert_array_equal(labels, line + 1)
+    assert_as_scipy(line % 2 == 0, 1)
+    for length in (1, 2, 3):
+        values = 1 + np.indices((40, length)).sum(0) % 2
+        assert_as_skimage(values, 1)
+        assert_as_scipy(values == 1, 1)
+
+
 @pytest.mark.parametrize("kind", ["all", "none", "checkerboard", "comb"])
 def test_extremes(kind):
     shape = (3, 4, 33)
