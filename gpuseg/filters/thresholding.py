@@ -14,6 +14,12 @@ from ._from_histogram import UndecidedError
 MOST_INTEGER_BINS = 2**26
 # Finer bins than the others', for a method that works on the values themselves.
 LI_BINS = 4096
+# Where the mean of its background lies within so few bins, the lowest are divided again.
+LI_COARSE = 64
+LI_REFINEMENTS = 4
+
+_NAN = 'image holds NaN; pass nan="omit" to leave it out'
+_INFINITE = "image holds infinite values, which have no bin and no mean; mask them"
 
 
 @contract(Exact())
@@ -71,42 +77,52 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
         image = image.astype(np.float64)
     counts, bins = run(histogram, image, nbins, mask=mask)
     if counts is None and np.isnan(bins[0]) and nan == "omit":
-        there = ~array_namespace(image).isnan(image)
-        there = there if mask is None else there & mask
-        if not there.any():
-            raise ValueError("image holds nothing but NaN" + " inside mask" * (mask is not None))
-        counts, bins = run(histogram, image, nbins, mask=there)
-        mask = there
+        mask = _not_nan(image, mask)
+        counts, bins = run(histogram, image, nbins, mask=mask)
     if counts is None:
         return _one_bin(image, mask, *bins)
     counts = asnumpy(counts)
     if np.ndim(bins) == 0:
         return counts, np.arange(bins, bins + counts.size)
     bins = asnumpy(bins)
-    return counts, (bins[:-1] + bins[1:]) / 2
+    # Halves first: the sum of two great edges can overflow.
+    return counts, bins[:-1] / 2 + bins[1:] / 2
+
+
+def _not_nan(image, mask):
+    there = ~array_namespace(image).isnan(image)
+    there = there if mask is None else there & mask
+    if not there.any():
+        raise ValueError("image holds nothing but NaN" + " inside mask" * (mask is not None))
+    return there
 
 
 def _one_bin(image, mask, low, high):
     if np.isnan(low):
-        raise ValueError('image holds NaN; pass nan="omit" to leave it out')
+        raise ValueError(_NAN)
     if np.isinf(low) or np.isinf(high):
-        raise ValueError("image holds infinite values, which no bins can hold; mask them")
+        raise ValueError(_INFINITE)
     size = image.size if mask is None else int(mask.sum())
     return np.array([size]), np.array([low])
 
 
 def bin_edges(low, high, nbins: int, dtype):
-    """Edges of `nbins` equal bins as `numpy.histogram` lays them; None if there can be none.
+    """Edges of `nbins` equal bins, as `numpy.histogram` lays them, or more apart.
 
-    Where the numbers of the dtype lie too far apart for so many bins, the edges are float64, and
-    fewer if these do so as well.
+    Where float32 numbers lie too far apart for so many bins, the edges are float64; where float64
+    numbers do so, there are fewer bins.
     """
-    if not (np.isfinite(low) and np.isfinite(high)) or low == high:
-        return None
-    edges = np.linspace(low, high, nbins + 1, dtype=dtype)
-    if not (np.diff(edges) > 0).all():
-        edges = np.unique(np.linspace(float(low), float(high), nbins + 1))
-    return edges
+    with np.errstate(over="ignore", invalid="ignore"):
+        edges = np.linspace(low, high, nbins + 1, dtype=dtype)
+        if edges.dtype == np.float32 and (np.diff(edges) > 0).all():
+            return edges
+        low, high = np.float64(low), np.float64(high)
+        span = high - low
+    if np.isinf(span):
+        raise ValueError(f"image spans more than float64 can hold, from {low:g} to {high:g}")
+    step = 8 * np.spacing(max(abs(low), abs(high)))
+    bins = max(1, min(nbins, int(span / step), int(min(span, 1e-300) * 1e308)))
+    return np.linspace(low, high, bins + 1)
 
 
 def _histogram_of(image, nbins, hist, mask, nan):
@@ -126,6 +142,8 @@ def _histogram_of(image, nbins, hist, mask, nan):
         )
     if counts.dtype.kind not in "buif" or not (np.isfinite(counts) & (counts >= 0)).all():
         raise ValueError("hist must hold counts that are finite and not negative")
+    if centers.dtype.kind not in "iuf" or not (np.diff(centers) > 0).all():
+        raise ValueError("hist must hold bin centres that ascend")
     used = np.flatnonzero(counts)
     if not used.size:
         raise ValueError("hist counts nothing")
@@ -133,14 +151,24 @@ def _histogram_of(image, nbins, hist, mask, nan):
     return counts[within].astype(np.float64), centers[within]
 
 
-def _decide(method, image, nbins, hist, mask, nan, *, constant=True, **options):
-    """Apply a method to a histogram; a constant image is its own threshold, if the method can."""
+def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", **options):
+    """Apply a method to a histogram.
+
+    What a constant image gives: its "value" in its own dtype, or the centre of its one "bin", or
+    an "error", as in scikit-image.
+    """
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
-    if counts.size == 1:
-        if not constant:
-            raise UndecidedError(f"the image is constant: {centers[0]:g}")
-        return centers if options.get("return_all") else centers[0]
-    return method(counts, centers, **options)
+    if counts.size > 1:
+        return method(counts, centers, **options)
+    if constant == "error":
+        raise UndecidedError(f"the image is constant: {centers[0]:g}")
+    if constant == "value":
+        return _constant(image, hist, centers)
+    return centers if options.get("return_all") else centers[0]
+
+
+def _constant(image, hist, centers):
+    return centers[0] if hist is not None else as_array(image, "image").dtype.type(centers[0])
 
 
 @contract(Exact(), via=histogram)
@@ -185,7 +213,7 @@ def threshold_otsu(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     >>> threshold_otsu(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.otsu, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.otsu, image, nbins, hist, mask, nan, constant="value")
 
 
 @contract(Exact(), via=histogram)
@@ -339,7 +367,7 @@ def threshold_minimum(
         mask,
         nan,
         max_num_iter=integer(max_num_iter, "max_num_iter", at_least=1),
-        constant=False,
+        constant="error",
     )
 
 
@@ -386,7 +414,7 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_triangle(image)
     np.int64(13)
     """
-    return _decide(_from_histogram.triangle, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.triangle, image, nbins, hist, mask, nan, constant="value")
 
 
 @contract(Exact(), via=histogram)
@@ -433,7 +461,7 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_intermodes(image)
     np.int64(4)
     """
-    return _decide(_from_histogram.intermodes, image, nbins, hist, mask, nan, constant=False)
+    return _decide(_from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error")
 
 
 @contract(Exact(), via=histogram)
@@ -576,7 +604,7 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_minerror(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.minerror, image, nbins, hist, mask, nan, constant=False)
+    return _decide(_from_histogram.minerror, image, nbins, hist, mask, nan, constant="error")
 
 
 @contract(Exact(), via=histogram)
@@ -623,7 +651,7 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     >>> threshold_moments(image)
     np.int64(40)
     """
-    return _decide(_from_histogram.moments, image, nbins, hist, mask, nan, constant=False)
+    return _decide(_from_histogram.moments, image, nbins, hist, mask, nan, constant="error")
 
 
 @contract(Exact(), via=histogram)
@@ -840,7 +868,7 @@ def threshold_li(
         May be left out if `hist` is given.
     tolerance : float, optional
         End when the threshold changes by no more; by default half a grey value for integers, and
-        half a bin for others.
+        zero (when a threshold comes again) for others.
     initial_guess : float or function, optional
         Where to start: a value between the extremes of the image, or a function that finds one in
         the image less its minimum (as in scikit-image). By default its mean.
@@ -868,9 +896,10 @@ def threshold_li(
     Notes
     -----
     For integer images the value is scikit-image's. A floating-point image is taken as a histogram
-    of 4096 bins, so that the value lies within one bin of 256 of scikit-image's, which passes
-    over the image again and again. That one never ends on some large float32 volumes, because
-    it swings between two neighbouring numbers; this one always does. It takes bool images too.
+    of 4096 bins, finer at its lower end where outliers make that necessary, so that the value lies
+    within one bin of 256 of scikit-image's, which passes over the image again and again. That one
+    never ends on some large float32 volumes, because it swings between two neighbouring numbers;
+    this one ends when a value comes again. It takes bool images too.
 
     References
     ----------
@@ -888,32 +917,66 @@ def threshold_li(
     18.74
     """
     if tolerance is not None:
-        number(tolerance, "tolerance", above=0)
+        number(tolerance, "tolerance", at_least=0)
     if iter_callback is not None and not callable(iter_callback):
         raise TypeError(f"iter_callback must be a function, got {type(iter_callback).__name__}")
     counts, centers = _histogram_of(image, LI_BINS, hist, mask, nan)
     if counts.size == 1:
-        return centers[0]
-    width = float(centers[1] - centers[0])
-    if callable(initial_guess):
+        return _constant(image, hist, centers)
+    exact = hist is not None or centers.dtype.kind in "iu"
+    lowest = centers[0] if exact else centers[0] - (centers[1] - centers[0]) / 2
+    options = {
+        "lowest": lowest,
+        "initial_guess": _li_guess(initial_guess, image, mask, centers, lowest),
+        "tolerance": (0.5 if exact else 0.0) if tolerance is None else tolerance,
+    }
+    if not exact:
+        counts, centers = _li_refined(image, mask, counts, centers, options)
+    value = _from_histogram.li(counts, centers, iter_callback=iter_callback, **options)
+    return value if exact else centers.dtype.type(value)
+
+
+def _li_guess(guess, image, mask, centers, lowest):
+    """The first guess as a distance from the lowest value, None for the mean."""
+    if guess is None:
+        return None
+    if callable(guess):
         if image is None:
             raise ValueError("initial_guess as a function needs an image")
-        initial_guess = float(initial_guess(_from_minimum(image, mask)))
-    elif initial_guess is not None:
-        number(initial_guess, "initial_guess", finite=False)
-        if not centers[0] < initial_guess < centers[-1]:
-            raise ValueError(
-                f"initial_guess must lie between the extremes of the image, {centers[0]} and "
-                f"{centers[-1]}, got {initial_guess}"
-            )
-        initial_guess = initial_guess - centers[0]
-    return _from_histogram.li(
-        counts,
-        centers,
-        tolerance=width / 2 if tolerance is None else tolerance,
-        initial_guess=initial_guess,
-        iter_callback=iter_callback,
-    )
+        return float(guess(_from_minimum(image, mask)))
+    number(guess, "initial_guess", finite=False)
+    if not lowest < guess < centers[-1]:
+        raise ValueError(
+            f"initial_guess must lie between the extremes of the image, {lowest} and "
+            f"{centers[-1]}, got {guess}"
+        )
+    guess = float(guess) - float(lowest)
+    # scikit-image starts integer images at a whole number.
+    return float(int(guess)) if centers.dtype.kind in "iu" else guess
+
+
+def _li_refined(image, mask, counts, centers, options):
+    """The histogram, with finer bins below where nearly all of the background is in a few bins.
+
+    The method takes logarithms of means counted from the lowest value: a few bright voxels must
+    not decide how finely the others are told apart.
+    """
+    image = real_array(image)
+    mask = mask_array(mask, image)
+    for _ in range(LI_REFINEMENTS):
+        value = _from_histogram.li(counts, centers, **options)
+        below = centers <= value
+        end = centers.dtype.type(options["lowest"] + LI_COARSE * (centers[1] - centers[0]))
+        if not below.any() or np.average(centers[below], weights=counts[below]) >= end:
+            break
+        there = image < end
+        found, finer = histogram(image, LI_BINS, mask=there if mask is None else there & mask)
+        above = centers > end
+        counts = np.concatenate((found, counts[above]))
+        centers = np.concatenate((finer, centers[above]))
+        if finer.size == 1:
+            break
+    return counts, centers
 
 
 def _from_minimum(image, mask):
@@ -924,7 +987,7 @@ def _from_minimum(image, mask):
     return values - values.min()
 
 
-@contract(Close(rtol=1e-6))
+@contract(Close(rtol=1e-6, bins=0.001), note="sums of floats depend on their order")
 def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
     """Threshold at the mean (Glasbey).
 
@@ -971,12 +1034,16 @@ def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
     image = real_array(image)
     mask = mask_array(mask, image)
     value = asnumpy(run(threshold_mean, image, mask=mask))[()]
-    if np.isnan(value):
-        there = ~array_namespace(image).isnan(image)
-        there = there if mask is None else there & mask
-        if nan == "raise" or not there.any():
-            _one_bin(image, mask, np.nan, np.nan)
-        value = asnumpy(run(threshold_mean, image, mask=there))[()]
-    if np.isinf(value) or np.isnan(value):
-        _one_bin(image, mask, np.inf, np.inf)
+    if np.isfinite(value):
+        return value
+    xp = array_namespace(image)
+    inside = image if mask is None else image[mask]
+    if xp.isnan(inside).any():
+        if nan == "raise":
+            raise ValueError(_NAN)
+        mask = _not_nan(image, mask)
+        inside = image[mask]
+        value = asnumpy(run(threshold_mean, image, mask=mask))[()]
+    if xp.isinf(inside).any():
+        raise ValueError(_INFINITE)
     return value

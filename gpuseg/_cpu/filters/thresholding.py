@@ -10,16 +10,16 @@ PIECE = 2**22
 
 def histogram(image, nbins, *, mask):
     """Counts and the edges or first value of the bins; see the public layer."""
-    first = next(pieces(image, mask))
-    if first.dtype.kind in "iu" and first.dtype.itemsize == 1:
+    dtype = countable(image[:0]).dtype
+    if dtype.kind in "iu" and dtype.itemsize == 1:
         # All 256 bins cost no more than those between the extremes, and spare the search for them.
-        low = int(np.iinfo(first.dtype).min)
+        low = int(np.iinfo(dtype).min)
         counts = sum(kernel.integer_histogram_cpu(part, low, 256) for part in pieces(image, mask))
         return trimmed(counts, low)
     extremes = [kernel.minmax_cpu(part) for part in pieces(image, mask) if part.size]
     low = np.min([low for low, _ in extremes])
     high = np.max([high for _, high in extremes])
-    bins = choose_bins(low, high, nbins, first.dtype)
+    bins = choose_bins(low, high, nbins, dtype)
     if isinstance(bins, tuple):
         return None, bins
     if isinstance(bins, range):
@@ -88,4 +88,5 @@ def guessable(edges):
 
 
 def threshold_mean(image, *, mask):
-    return np.mean(image) if mask is None else np.mean(image[mask])
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.mean(image) if mask is None else np.mean(image[mask])

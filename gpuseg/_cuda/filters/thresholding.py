@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..._backend import array_namespace, cuda_stream
+from ..._backend import array_namespace, asnumpy, cuda_stream
 from ..._cpu.filters.thresholding import choose_bins, countable, guessable, trimmed
 from ...kernels import histogram as kernel
 
@@ -16,27 +16,26 @@ def histogram(image, nbins, *, mask):
         kernel.byte_histogram_cuda(values.view(np.uint8), counts, stream)
         low = int(np.iinfo(values.dtype).min)
         # int8: the bytes of the negative numbers come last.
-        return trimmed(np.roll(_fetched(counts), low), low)
-    low, high = _fetched(xp.stack((values.min(), values.max())))
+        return trimmed(np.roll(_on_host(counts), low), low)
+    low, high = asnumpy(xp.stack((values.min(), values.max())))
     bins = choose_bins(low, high, nbins, values.dtype)
     if isinstance(bins, tuple):
         return None, bins
     if isinstance(bins, range):
         counts = xp.zeros(len(bins), np.uint64)
         kernel.integer_histogram_cuda(values, counts, bins.start, stream)
-        return _fetched(counts), bins.start
+        return _on_host(counts), bins.start
     edges = guessable(bins)
     counts = xp.zeros(edges.size - 1, np.uint64)
     low, scale, _ = kernel.binning(edges)
     values = values.astype(edges.dtype, copy=False)
     kernel.float_histogram_cuda(values, xp.asarray(edges), counts, low, scale, stream)
-    return _fetched(counts), bins
+    return _on_host(counts), bins
 
 
-def _fetched(x):
-    """In host memory, where the arithmetic on so few numbers is done."""
-    x = x if isinstance(x, np.ndarray) else x.get()
-    return x.astype(np.int64) if x.dtype == np.uint64 and x.ndim == 1 and x.size > 2 else x
+def _on_host(counts):
+    """Where the arithmetic on so few numbers is done."""
+    return asnumpy(counts).astype(np.int64)
 
 
 def threshold_mean(image, *, mask):
