@@ -248,5 +248,12 @@ def segment(image, options: Options, step: Callable = contextlib.nullcontext) ->
 def _check_nan(image, options: Options) -> None:
     import numpy as np
 
-    if image.dtype.kind == "f" and options.nan == "raise" and np.isnan(image).any():
+    if image.dtype.kind != "f" or not np.isnan(image).any():
+        return
+    if options.nan == "raise":
         raise ValueError("the image holds NaN: pass --nan omit to leave it out of every mask")
+    spreading = [f"--{name}" for name in ("sigma", "background") if getattr(options, name)]
+    if "window" in METHODS[options.method].takes:
+        spreading.append(f"--method {options.method}")
+    if spreading:
+        raise ValueError(f"the image holds NaN, which {spreading[0]} would spread to neighbours")

@@ -192,6 +192,10 @@ def test_nan_is_refused_or_left_out(tmp_path, image):
     mask = np.load(tmp_path / "out.npy")
     assert not mask[10:20, 10:20].any()
     np.testing.assert_array_equal(mask, array > filters.threshold_otsu(array, nan="omit"))
+    for options in (["--sigma", 1], ["--background", 9], ["--method", "sauvola"]):
+        said = failed("segment", tmp_path / "in.npy", tmp_path / "no.npy", "--nan", "omit",
+                      *options, code=1)  # fmt: skip
+        assert "would spread" in said
 
 
 def test_colour_is_told(tmp_path, rng):
@@ -396,6 +400,18 @@ def test_a_missing_package_is_told_before_any_work(folder, monkeypatch):
         "segment", folder / "in.npy", folder / "o.npy", "--report", folder / "r.html", code=1
     )
     assert said == "gpuseg: jinja2 is not installed: pip install 'gpuseg[plot]'\n"
+
+
+def test_a_job_needs_the_base_dependencies_alone(folder):
+    code = (
+        "import sys\n"
+        "for name in ('matplotlib', 'jinja2', 'pandas', 'imagecodecs', 'dask', 'torch'):\n"
+        "    sys.modules[name] = None\n"
+        "from gpuseg.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "segment", folder / "in.npy", folder / "out.tif"]
+    subprocess.run([*command, "--label", "--json"], check=True, capture_output=True)
+    assert read(folder / "out.tif").array.max() > 1
 
 
 def test_names_with_controls_and_lines_are_shown_in_one_line(tmp_path):
