@@ -7,9 +7,10 @@ owns the numbers from 1 + p * slots on, and `bases` says how many runs of the pi
 word. `parents` is a union-find forest over these numbers, in which a parent is never above its
 child. Number 0 is the set of all that is kept: a run with a voxel above `high` starts out in it.
 
-Three launches (classify, merge, paint), and nothing is read back to the host. For an image of N
-voxels with rows of whole words the tables take 2.2 N bytes (`tables`); the kernels move about
-(image + 1.7) N bytes plus some 16 a run.
+Launches: classify, merge (and corners, where connectivity is above 1), paint. Nothing is read back
+to the host. For an image of N voxels with rows of whole words the tables take 2.2 N bytes
+(`tables`), more where rows are shorter than a word; by count of loads and stores the kernels move
+(image + 1.7) N bytes and some 16 a run.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 The runs and unions are those of flood_cuda.py. As run numbers ascend in raster order and the
 smallest number of a set stays its root, the label of a component is the rank of its root among all
 roots: roots are counted by piece, the caller sums the counts, and ranks are written over the roots,
-negative, so that nothing else is mistaken for one. Labels of values join only equal neighbours.
+negative, so that nothing else is mistaken for one. Labels of values join only equal neighbours;
+their runs may touch, which makes the tables 4.3 bytes a voxel instead of 2.2.
 """
 
 from __future__ import annotations
