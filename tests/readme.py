@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 from gpuseg._backend import find
@@ -28,45 +29,51 @@ def table() -> str:
 def forms(function) -> tuple[str, str]:
     """What runs a function on each side, read off the names that its form uses."""
     if function.via is not function:
-        through = f"through `{function.via.__name__}`"
-        return through, through if forms(function.via)[1] != "—" else "—"
-    if "run(" not in inspect.getsource(function):
-        return "calls the functions below it", "calls the functions below it"
+        through = f"`{function.via.__name__}`"
+        return through, through
+    if not re.search(r"(?<!\w)run\(", inspect.getsource(function)):
+        return "its parts", "its parts"
     cpu, _ = find(function, "cpu")
     gpu, layer = find(function, "sim")
     return _library(cpu, "cpu"), _library(gpu, "gpu") if layer == "_cuda" else "—"
 
 
 LIBRARIES = (
+    ("gpuseg.kernels", {"cpu": "own kernel", "gpu": "own kernel"}),
     ("skimage", {"cpu": "scikit-image", "gpu": "cuCIM"}),
     ("ndimage", {"cpu": "SciPy", "gpu": "CuPy"}),
-    ("ndi", {"cpu": "SciPy", "gpu": "CuPy"}),
 )
 
 
 def _library(form, side: str) -> str:
-    used = _names(form, set())
-    if any(".kernels." in getattr(thing, "__module__", "") + "." for thing in used.values()):
-        return "own kernel"
+    used = _used(form, set())
     for name, called in LIBRARIES:
-        modules = [getattr(thing, "__name__", "") for thing in used.values()]
-        if name in used or any(text.startswith(name) for text in modules if inspect.ismodule(text)):
+        if any(thing == name or thing.startswith(f"{name}.") for thing in used):
             return called[side]
     return {"cpu": "NumPy", "gpu": "CuPy"}[side]
 
 
-def _names(function, seen: set) -> dict:
-    """Every global that a function uses, through the helpers of its own file."""
-    used = {}
-    for name in function.__code__.co_names:
-        thing = function.__globals__.get(name)
-        if thing is None or name in seen:
-            used.setdefault(name, thing)
-            continue
-        seen.add(name)
-        used[name] = thing
-        if inspect.isfunction(thing) and thing.__module__.startswith("gpuseg._c"):
-            used |= _names(thing, seen)
+def _used(function, seen: set) -> set[str]:
+    """The modules and helpers that a function names, through those of its layer."""
+    if function in seen:
+        return set()
+    seen.add(function)
+    names, codes = set(), [function.__code__]
+    for code in codes:
+        names |= {*code.co_names, *code.co_freevars}
+        codes += [const for const in code.co_consts if inspect.iscode(const)]
+    used = set(names)
+    known = dict(function.__globals__)
+    for thing in [known.get(name) for name in names]:
+        if inspect.ismodule(thing) and thing.__name__.startswith("gpuseg._c"):
+            known |= vars(thing)
+    for thing in [known.get(name) for name in names]:
+        if inspect.ismodule(thing):
+            used.add(thing.__name__)
+        elif callable(thing):
+            used.add(getattr(thing, "__module__", None) or "")
+            if inspect.isfunction(thing) and thing.__module__.startswith("gpuseg._c"):
+                used |= _used(thing, seen)
     return used
 
 
