@@ -13,6 +13,11 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 START, END = "<!-- results: made by table.py -->\n", "<!-- end of results -->"
+# What the project's README shows, by the beginning of the case.
+HEADLINES = (
+    "256^3 blobs", "256^3 noise", "512^3 blobs", "512^3 noise", "256^3 ",
+    "otsu float32", "otsu uint8", "gaussian sigma", "label 256^3",
+)  # fmt: skip
 
 
 def table(run: dict) -> str:
@@ -58,12 +63,41 @@ def machine(run: dict) -> str:
     )
 
 
+def summary(run: dict) -> str:
+    """The least and the greatest ratio of groups of cases, for the project's README."""
+    times: dict[str, dict[str, float]] = defaultdict(dict)
+    for bench in run["benchmarks"]:
+        info = bench["extra_info"]
+        times[info["case"]][info["who"]] = bench["stats"]["min"]
+    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for case, members in times.items():
+        headline = next((h for h in HEADLINES if case.startswith(h)), None)
+        for who, theirs in members.items():
+            if headline and who != "gpuseg":
+                groups[headline, who].append(theirs / members["gpuseg"])
+    names = {"256^3 ": "256^3 adversarial volumes (mazes, checkerboard, percolation ...)"}
+    names |= {h: f"{h} (low mask 0.05 to 0.8)" for h in HEADLINES[:4]}
+    names["label 256^3"] = "label 256^3, 6 and 26 neighbours"
+    names["gaussian sigma"] = "gaussian sigma 1 to 4, float32, 4096^2 and 256^3"
+    lines = ["| | beside | times faster |", "|---|---|---:|"]
+    for (headline, who), ratios in groups.items():
+        what = names.get(headline, f"{headline}, 4096^2 and 256^3")
+        what = f"hysteresis {what}" if headline in HEADLINES[:5] else what
+        lines.append(f"| {what} | {who} | {min(ratios):.1f} to {max(ratios):.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def put(page: Path, start: str, end: str, text: str) -> None:
+    before, rest = page.read_text().split(start)
+    _, after = rest.split(end)
+    page.write_text(before + start + text + end + after)
+
+
 def main(path: str) -> None:
     run = json.loads(Path(path).read_text())
-    page = HERE / "README.md"
-    before, rest = page.read_text().split(START)
-    _, after = rest.split(END)
-    page.write_text(before + START + machine(run) + "\n" + table(run) + END + after)
+    put(HERE / "README.md", START, END, machine(run) + "\n" + table(run))
+    short = "<!-- benchmarks: made by benchmarks/table.py -->\n", "<!-- end of benchmarks -->"
+    put(HERE.parent / "README.md", *short, machine(run) + "\n" + summary(run))
 
 
 if __name__ == "__main__":
