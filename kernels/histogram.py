@@ -42,8 +42,8 @@ def settle(value, index, edges, top):
 def binning(edges):
     """What the guess needs: the lowest edge, bins per unit, and by how much it may err.
 
-    The last is below 0.5 if the guess is good enough for these edges in their dtype; edges given
-    in float64 may then do.
+    The last is below 0.5 if the guess is good enough for these edges in their dtype; if not, the
+    same edges in float64 may do. A single bin needs no guess.
     """
     real = edges.dtype.type
     bins = edges.size - 1
@@ -54,8 +54,9 @@ def binning(edges):
     # Three roundings in the guess and three in the edges, relative; one in the edges, absolute.
     unit = float(np.finfo(real).eps) / 2
     close = unit * (8 * bins + 2 * max(abs(low), abs(high)) * float(scale))
-    usable = np.isfinite(scale) and np.isfinite(span)
-    return real(low), scale, real(min(close, 1.0) if usable else 1.0)
+    if not (np.isfinite(scale) and np.isfinite(span)):
+        return real(low), real(0), real(1)
+    return real(low), scale, real(min(close, 1.0))
 
 
 # --- CPU --------------------------------------------------------------------------------------
@@ -75,8 +76,7 @@ def integer_histogram_cpu(values, low, bins):
     if low == 0 and values.dtype.kind == "u":
         launch.slabs(count_indices, len(tables), values, tables)
     else:
-        lowest = np.uint64(low % 2**64)
-        launch.slabs(count_integers, len(tables), values, lowest, tables)
+        launch.slabs(count_integers, len(tables), *_signed(values, low), tables)
     return tables.sum(axis=(0, 1), dtype=np.int64)
 
 
@@ -93,13 +93,19 @@ def _minmax(first, last, values):
     return np.min([low for low, _ in extremes]), np.max([high for _, high in extremes])
 
 
+def _signed(values, low):
+    """uint64 as the int64 of the same bits: offsets from the lowest value stay what they are."""
+    values = values.view(np.int64) if values.dtype == np.uint64 else values
+    return values, np.int64((low + 2**63) % 2**64 - 2**63)
+
+
 def _tables(size: int, bins: int):
     """Zeroed counters: a piece of the values for each thread, and four tables a piece if small.
 
-    A counter has 32 bits, so that a table stays in the cache, and no piece can fill one; no more
-    tables than the values are worth.
+    A counter has 32 bits, so that a table stays in the cache, and no piece can fill one. Tables
+    together stay well below the size of the values.
     """
-    worth = max(1, size // bins)
+    worth = max(1, size // (8 * bins))
     pieces = max(min(launch.thread_count(), worth), -(-size // (2**32 - 1)))
     return np.zeros((pieces, 4 if bins <= MOST_IN_FOUR_TABLES else 1, bins), np.uint32)
 
@@ -126,7 +132,8 @@ def _bin(values, low, scale, close, top, indices):
         # Images are full of their own extremes, which are on the outer edges and in no doubt.
         inside = abs(at - middle) < middle - half
         doubt |= np.int32(near & inside)
-        indices[k] = min(index, top)
+        # Unsigned, so that whatever comes, nothing is written beside the table.
+        indices[k] = min(np.uint32(index), np.uint32(top))
     return doubt > 0
 
 
@@ -170,12 +177,12 @@ def count_floats(first, last, values, edges, low, scale, close, tables):
 @njit(nogil=True, cache=True)
 def _offset(values, low, indices):
     for k in range(values.size):
-        indices[k] = np.uint32(np.uint64(values[k]) - low)
+        indices[k] = np.uint32(np.int64(values[k]) - low)
 
 
 @njit(nogil=True, cache=True)
 def count_integers(first, last, values, low, tables):
-    """Count the share of the values of each table; unsigned arithmetic wraps to the offset."""
+    """Count the share of the values of each table."""
     indices = np.empty(BLOCK, np.uint32)
     for piece in range(first, last):
         share = _share(values, piece, tables.shape[0])
@@ -206,12 +213,12 @@ def float_histogram_cuda(values, edges, counts, low, scale, stream=0):
 
 def integer_histogram_cuda(values, counts, low, stream=0):
     """Add the counts of low, low + 1, ... of a flat integer array to `counts` (uint64)."""
-    lowest = np.uint64(low % 2**64)
+    values, low = _signed(values, low)
     shared = counts.size <= SHARED
     values, counts = map(launch.device_array, (values, counts))
     kernel = count_integers_shared if shared else count_integers_global
     grid, block = _grid(values.size)
-    kernel[grid, block, stream](values, lowest, counts)
+    kernel[grid, block, stream](values, low, counts)
 
 
 def byte_histogram_cuda(values, counts, stream=0):
@@ -312,7 +319,7 @@ def count_integers_shared(values, low, counts):
     _clear(table, counts.size * replicas)
     lane = cuda.threadIdx.x % replicas
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
-        index = np.int64(np.uint64(values[i]) - low)
+        index = np.int64(values[i]) - low
         cuda.atomic.add(table, index * replicas + lane, np.uint32(1))
     _flush(table, replicas, counts)
 
@@ -321,7 +328,7 @@ def count_integers_shared(values, low, counts):
 def count_integers_global(values, low, counts):
     last, run = np.int64(0), np.uint64(0)
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
-        index = np.int64(np.uint64(values[i]) - low)
+        index = np.int64(values[i]) - low
         if index != last:
             cuda.atomic.add(counts, last, run)
             last, run = index, np.uint64(0)
@@ -350,11 +357,11 @@ def count_bytes(values, words, head, counts):
 def cuda_signatures():
     """(kernel, argument types, most registers a thread may take) of the main dtypes."""
     counts = types.uint64[::1]
-    table = [(count_bytes, (types.uint8[::1], types.uint64[::1], types.int64, counts), 40)]
+    table = [(count_bytes, (types.uint8[::1], types.uint64[::1], types.int64, counts), 48)]
     for real in (types.float32, types.float64):
         args = (real[::1], real[::1], real, real, counts)
-        table += [(count_floats_shared, args, 64), (count_floats_global, args, 40)]
+        table += [(count_floats_shared, args, 64), (count_floats_global, args, 48)]
     for integer in (types.uint16, types.int16, types.int32):
-        args = (integer[::1], types.uint64, counts)
-        table += [(count_integers_shared, args, 40), (count_integers_global, args, 40)]
+        args = (integer[::1], types.int64, counts)
+        table += [(count_integers_shared, args, 48), (count_integers_global, args, 48)]
     return table

@@ -43,7 +43,8 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     counts : int64 array
         The first and the last count are not zero.
     centers : array of as many bin centres
-        int64 for integer images, else of the image's precision. A constant image has one bin.
+        int64 for integer images (uint64 where they do not fit), else of the image's precision. A
+        constant image has one bin.
 
     Raises
     ------
@@ -83,7 +84,8 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
         return _one_bin(image, mask, *bins)
     counts = asnumpy(counts)
     if np.ndim(bins) == 0:
-        return counts, np.arange(bins, bins + counts.size)
+        whole = np.int64 if bins + counts.size <= 2**63 else np.uint64
+        return counts, np.arange(counts.size, dtype=whole) + whole(bins)
     bins = asnumpy(bins)
     # Halves first: the sum of two great edges can overflow.
     return counts, bins[:-1] / 2 + bins[1:] / 2
