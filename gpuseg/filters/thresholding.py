@@ -153,13 +153,23 @@ def _histogram_of(image, nbins, hist, mask, nan):
     return counts[within].astype(np.float64), centers[within]
 
 
-def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", **options):
-    """Apply a method to a histogram.
+def _merged(counts, centers, nbins: int):
+    """At most `nbins` bins: a wide integer image has one a value, up to millions."""
+    if counts.size <= nbins:
+        return counts, centers
+    counts, edges = np.histogram(centers, nbins, weights=counts)
+    return counts, (edges[:-1] + edges[1:]) / 2
+
+
+def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", merge=False, **options):
+    """Apply a method to a histogram, with `merge` to one of at most `nbins` bins.
 
     What a constant image gives: its "value" in its own dtype, or the centre of its one "bin", or
     an "error", as in scikit-image.
     """
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
+    if merge:
+        counts, centers = _merged(counts, centers, integer(nbins, "nbins", at_least=2))
     if counts.size > 1:
         return method(counts, centers, **options)
     if constant == "error":
@@ -428,7 +438,8 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -463,7 +474,9 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_intermodes(image)
     np.int64(4)
     """
-    return _decide(_from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error")
+    return _decide(
+        _from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error", merge=True
+    )
 
 
 @contract(Exact(), via=histogram)
@@ -475,7 +488,8 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -508,7 +522,7 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
     >>> threshold_huang(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.huang, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.huang, image, nbins, hist, mask, nan, merge=True)
 
 
 @contract(Exact(), via=histogram)
@@ -520,7 +534,8 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -554,7 +569,7 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_maxentropy(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan, merge=True)
 
 
 @contract(Exact(), via=histogram)
@@ -566,7 +581,8 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -606,7 +622,9 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_minerror(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.minerror, image, nbins, hist, mask, nan, constant="error")
+    return _decide(
+        _from_histogram.minerror, image, nbins, hist, mask, nan, constant="error", merge=True
+    )
 
 
 @contract(Exact(), via=histogram)
@@ -618,7 +636,8 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -653,7 +672,9 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     >>> threshold_moments(image)
     np.int64(40)
     """
-    return _decide(_from_histogram.moments, image, nbins, hist, mask, nan, constant="error")
+    return _decide(
+        _from_histogram.moments, image, nbins, hist, mask, nan, constant="error", merge=True
+    )
 
 
 @contract(Exact(), via=histogram)
@@ -665,7 +686,8 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -698,7 +720,7 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_percentile(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan, merge=True)
 
 
 @contract(Exact(), via=histogram)
@@ -710,7 +732,8 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -743,7 +766,7 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
     >>> threshold_renyientropy(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan, merge=True)
 
 
 @contract(Exact(), via=histogram)
@@ -755,7 +778,8 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     nbins : int, optional
-        Bins between the extremes of a floating-point image; integers have one a value.
+        Bins between the extremes of the image; of an integer image (or `hist`) with more of them,
+        neighbours are merged, as ImageJ does.
     hist : array or pair of arrays, optional
         Counts, or counts and bin centres, to be used instead of the image's own histogram; centres
         are 0, 1, ... if not given.
@@ -788,7 +812,7 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_shanbhag(image)
     np.int64(12)
     """
-    return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan)
+    return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan, merge=True)
 
 
 @contract(Exact(), via=histogram)
@@ -845,9 +869,8 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     classes = integer(classes, "classes", at_least=2)
     nbins = integer(nbins, "nbins", at_least=1)
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
-    if hist is None and counts.size > nbins:
-        counts, edges = np.histogram(centers, nbins, weights=counts)
-        centers = (edges[:-1] + edges[1:]) / 2
+    if hist is None:
+        counts, centers = _merged(counts, centers, nbins)
     return _from_histogram.multiotsu(counts, centers, classes=classes)
 
 
