@@ -53,7 +53,7 @@ def binning(edges):
         span = real(high - low)
     # Three roundings in the guess and three in the edges, relative; one in the edges, absolute.
     unit = float(np.finfo(real).eps) / 2
-    close = unit * (8 * bins + 2 * max(abs(low), abs(high)) * float(scale))
+    close = 1.1 * unit * (6 * bins + max(abs(low), abs(high)) * float(scale))
     if not (np.isfinite(scale) and np.isfinite(span)):
         return real(low), real(0), real(1)
     return real(low), scale, real(min(close, 1.0))

@@ -60,3 +60,44 @@ def hysteresis(image, low, high, connectivity=1):
 def cross(ndim):
     """The footprint of a voxel and its face neighbours."""
     return np.abs(np.indices((3,) * ndim) - 1).sum(0) <= 1
+
+
+def huang_fuzziness(counts, t):
+    """Entropy of how alike the values are to the mean of their side of t, from the definition."""
+    grey = np.arange(len(counts))
+    used = np.flatnonzero(counts)
+    span = used[-1] - used[0]
+    total = 0.0
+    for side in (grey[: t + 1], grey[t + 1 :]):
+        mean = np.average(side, weights=counts[side])
+        for value in side:
+            member = 1 / (1 + abs(value - mean) / span)
+            if 0 < member < 1 and counts[value]:
+                entropy = -member * np.log(member) - (1 - member) * np.log(1 - member)
+                total += counts[value] * entropy
+    return total
+
+
+def minimum_error(counts, t):
+    """The criterion of Kittler and Illingworth, equation (15), from the definition."""
+    grey = np.arange(len(counts))
+    total = 1.0
+    for side in (grey[: t + 1], grey[t + 1 :]):
+        if not counts[side].sum():
+            return np.inf
+        prior = counts[side].sum() / counts.sum()
+        mean = np.average(side, weights=counts[side])
+        variance = np.average((side - mean) ** 2, weights=counts[side])
+        if variance <= 0:
+            return np.inf
+        total += 2 * prior * (np.log(np.sqrt(variance)) - np.log(prior))
+    return total
+
+
+def entropy_of_sides(counts, t, order):
+    """Renyi's entropy (Shannon's for order 1) of the values up to t plus that of the others."""
+    total = 0.0
+    for side in (counts[: t + 1], counts[t + 1 :]):
+        p = side[side > 0] / side.sum()
+        total += -(p * np.log(p)).sum() if order == 1 else np.log((p**order).sum()) / (1 - order)
+    return total

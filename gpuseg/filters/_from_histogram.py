@@ -243,7 +243,8 @@ def moments(counts, centers):
         raise UndecidedError("moments finds one grey value only")
     z0, z1 = (-c1 - root) / 2, (-c1 + root) / 2
     fraction = (z1 - m1) / (z1 - z0)
-    return centers[min(int(np.searchsorted(np.cumsum(p), fraction, side="right")), p.size - 1)]
+    # Two values have just this fraction below, but for rounding.
+    return centers[min(int(np.searchsorted(np.cumsum(p), fraction - 1e-9)), p.size - 1)]
 
 
 def percentile(counts, centers):

@@ -54,9 +54,10 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
 
     Notes
     -----
-    Integer counts are those of `numpy.bincount`, floating-point ones those of `numpy.histogram`,
-    on every backend. It differs from `skimage.exposure.histogram` in its arguments only: that one
-    can also normalise and count channel by channel.
+    Integer counts are those of `numpy.bincount`, floating-point ones those of `numpy.histogram`
+    (where that one refuses so many bins in so short a range, there are fewer), on every backend.
+    Any array is one grey image, whatever its shape: a last axis of 3 or 4 is not taken for colours.
+    `skimage.exposure.histogram` differs in its arguments, and lays 256 bins between False and True.
 
     References
     ----------

@@ -41,5 +41,6 @@ def _on_host(counts):
 def threshold_mean(image, *, mask):
     """Sums in float64: a device adds in an order of its own."""
     values = image if mask is None else image[mask]
-    mean = values.mean(dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        mean = values.mean(dtype=np.float64)
     return mean.astype(values.dtype) if values.dtype.kind == "f" else mean
