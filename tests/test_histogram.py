@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import gpuseg
 import gpuseg.filters.thresholding as public
 from gpuseg._cpu.filters import thresholding as on_cpu
 from gpuseg.filters import histogram
@@ -208,6 +209,24 @@ def test_arrays_counted_piece_by_piece(backend, rng, dtype, monkeypatch):
         np.testing.assert_array_equal(one, other)
     for one, other in zip(check(image[mask]), check(image, mask=mask)):
         np.testing.assert_array_equal(one, other)
+
+
+def test_many_threads_share_the_values(monkeypatch, rng):
+    monkeypatch.setenv("GPUSEG_NUM_THREADS", "7")
+    noise = rng.standard_normal((701, 503))
+    for image in (noise.astype(np.float32), (noise * 3000).astype(np.int16)):
+        with gpuseg.using("cpu"):
+            counts, _ = histogram(image)
+        if image.dtype.kind == "i":
+            np.testing.assert_array_equal(counts, np.bincount((image - image.min()).ravel()))
+        else:
+            np.testing.assert_array_equal(counts, expected_floats(image, 256)[0])
+
+
+def test_constant_images_have_one_bin(backend):
+    for image in (np.full((2, 3), 7, np.uint8), np.full(4, 2.5, np.float32), np.full(3, -7)):
+        counts, centers = check(image)
+        assert (counts.tolist(), centers.tolist()) == ([image.size], [image.flat[0]])
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -312,6 +312,18 @@ def test_any_histogram_gives_a_threshold_inside_it_or_a_reason(name, counts, shi
     assert moved - 2 == pytest.approx(found - shift, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_wide_integer_images_are_merged_into_bins(backend, name):
+    image = real("coins", backend)
+    image = image.astype(np.uint16) * 257
+    bins = 64
+    counts, edges = np.histogram(image, bins)
+    wanted = ours(name)(hist=(counts, (edges[:-1] + edges[1:]) / 2))
+    assert ours(name)(image, bins) == pytest.approx(wanted, abs=1e-6 * 65535)
+    with pytest.raises(ValueError, match="nbins must be at least 2"):
+        ours(name)(image, 1)
+
+
 # --- what all of them take ----------------------------------------------------------------------
 
 
