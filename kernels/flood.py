@@ -4,14 +4,30 @@ CPU: two bit masks (above low; above high, grown) of one bit a voxel each. Raste
 second inside the first, a whole word at a time, forwards and backwards; smooth data is done after
 a handful. If it is not (a maze), a union of runs on the same masks finishes. Cost: the image is
 read once, the result is written once, and the masks stay near the cache.
+
+CUDA: an array of any rank is taken as rows along its last axis, a row as words of 32 voxels, and 32
+words one after the other as a piece: the work of a warp. A run is a maximal series of set bits
+within one row and one piece. Runs have numbers in raster order without anything being counted
+first: piece p owns the numbers from 1 + p * slots on, and `bases` says how many runs of the piece
+start before a word. `parents` is a union-find forest over these numbers, in which a parent is never
+above its child. Number 0 is the set of all that is kept: a run with a voxel above `high` starts out
+in it.
+
+Launches: classify, merge (and corners, where connectivity is above 1), paint. Nothing is read back
+to the host. For an image of N voxels with rows of whole words the tables take 2.2 N bytes
+(`tables`), more where rows are shorter than a word; by count of loads and stores the kernels move
+(image + 1.7) N bytes and some 16 a run.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+import math
+from typing import NamedTuple
 
-from . import launch, runs
+import numpy as np
+from numba import cuda, njit, types
+
+from . import launch, runs, warp
 from .bits import paint_rows, word_greater
 from .runs import ONE, TOP, ZERO
 
@@ -266,3 +282,515 @@ def grow_runs(first, last, mask, grown, bases, parents):
             bits = fill(bits, within, carry)
             grown[r, w] = bits
             carry = bits >> TOP
+
+
+# --- CUDA --------------------------------------------------------------------------------------
+
+BLOCK = 32 if launch.simulating() else 256
+_LOADS = 8
+_SCRATCH = warp.SCRATCH
+
+
+class Layout(NamedTuple):
+    """Rows of `length` voxels in `width` words each; `count` words, and `slots` runs a piece."""
+
+    length: int
+    width: int
+    count: int
+    slots: int
+
+    @property
+    def pieces(self) -> int:
+        return -(-self.count // 32)
+
+
+def layout(shape, *, valued=False) -> Layout:
+    length = shape[-1]
+    width = -(-length // 32)
+    # Runs of one value may touch; else there is a voxel at least between two runs of a row.
+    slots = 32 * (min(32, length) if valued else min(16, (length + 1) // 2))
+    return Layout(length, width, math.prod(shape[:-1]) * width, slots)
+
+
+def tables(plan: Layout, narrow=np.uint32) -> dict[str, tuple[int, type]]:
+    """Length and dtype of the arrays that the caller allocates, uninitialised."""
+    numbers = 1 + plan.pieces * plan.slots
+    return {
+        "mask": (plan.count, np.uint32),
+        "bases": (plan.count, np.uint16),
+        "parents": (numbers, narrow if numbers <= np.iinfo(narrow).max else np.int64),
+    }
+
+
+def grid(plan: Layout) -> int:
+    """Blocks of `BLOCK` threads that make a warp a piece."""
+    return launch.blocks(plan.pieces * 32, BLOCK)
+
+
+def neighbour_table(shape, connectivity: int):
+    """The leading axes' lengths (row 0) and, a row each, the steps to the rows before a row.
+
+    The last two columns are the difference of row numbers, and whether voxels that differ by one
+    along the row touch as well. The row before along the last leading axis comes last.
+    """
+    steps, deltas, wide = runs.neighbours(tuple(shape[:-1]), connectivity)
+    lead = np.array([[*shape[:-1], 0, 0]], np.int64)
+    return np.concatenate([lead, np.column_stack([steps, deltas, wide]).astype(np.int64)])
+
+
+@cuda.jit(device=True)
+def part_of_word(left):
+    """The smaller of `left` and 32; ``min`` does not compile in every Numba's CUDA target."""
+    return left if left < 32 else types.int64(32)
+
+
+# --- runs and their numbers -------------------------------------------------------------------
+
+
+@cuda.jit(device=True)
+def joined_bits(mask, joins, index, column, valued):
+    """The voxels of a word that continue the voxel to their left.
+
+    For masks that is every set voxel after a set one; with values, `joins` says it.
+    """
+    if valued:
+        return types.int64(joins[index])
+    word = types.int64(mask[index])
+    left = types.int64(0)
+    if column > 0:
+        left = types.int64(mask[index - 1]) >> 31
+    return word & ((word << 1) | left)
+
+
+@cuda.jit(device=True)
+def run_starts(word, joined, index):
+    """The first voxel of every run; a piece starts a run of its own."""
+    if index % 32 == 0:
+        joined &= -2
+    return word & ~joined
+
+
+@cuda.jit(device=True)
+def first_run(bases, index, slots):
+    """The number of the first run that starts in a word, if one does."""
+    return 1 + (index // 32) * slots + types.int64(bases[index])
+
+
+@cuda.jit(device=True)
+def run_of(first, starts, bit):
+    """The number of the run that holds `bit`: the last that starts up to there."""
+    return first + warp.popcount(starts & (2 * bit - 1)) - 1
+
+
+# --- union-find -------------------------------------------------------------------------------
+# Other threads change parents meanwhile, and a read may even be stale. Both are harmless: whatever
+# was read is, or once was, an ancestor, and two runs once connected stay connected.
+
+
+@cuda.jit(device=True)
+def root(parents, a):
+    """The root of a run; halves the way to it."""
+    while True:
+        parent = types.int64(parents[a])
+        if parent == a:
+            return a
+        above = types.int64(parents[parent])
+        if above == parent:
+            return parent
+        # Not atomic: this may undo what another thread has just set, but that thread goes on to
+        # join what it found here before with what it set. A root is never overwritten here.
+        parents[a] = above
+        a = above
+
+
+@cuda.jit(device=True)
+def unite(parents, a, b):
+    """Join the sets of two runs; the smaller root stays."""
+    while True:
+        a = root(parents, a)
+        b = root(parents, b)
+        if a == b:
+            return
+        if a > b:
+            a, b = b, a
+        # The old value is the truth, whatever was read before. If b was no root any more, its
+        # former parent has to be joined as well; that one is smaller, so this ends.
+        old = types.int64(cuda.atomic.min(parents, b, a))
+        if old == b:
+            return
+        b = old
+
+
+# --- classify ---------------------------------------------------------------------------------
+
+
+def _classify_kernel(apart):
+    """Masks, run numbers and initial sets; `apart` where seeds are in an array of their own."""
+
+    @cuda.jit
+    def classify(values, low, seeds, high, length, width, count, slots, mask, bases, parents):
+        scratch = cuda.shared.array(_SCRATCH, types.int64)
+        ahead = cuda.local.array(_LOADS, values.dtype)
+        ahead_seeds = cuda.local.array(_LOADS, seeds.dtype)
+        lane = types.int64(cuda.laneid)
+        piece = cuda.grid(1) // 32
+        start = piece * 32
+        if start >= count:
+            return
+        word = types.int64(0)
+        high_word = types.int64(0)
+        row = start // width
+        column = start - row * width
+        for k in range(0, part_of_word(count - start), _LOADS):
+            # Several loads on their way at once, then the votes.
+            for j in range(_LOADS):
+                x = column * 32 + lane
+                ahead[j] = low
+                if apart:
+                    ahead_seeds[j] = high
+                if x < length and start + k + j < count:
+                    ahead[j] = values[row * length + x]
+                    if apart:
+                        ahead_seeds[j] = seeds[row * length + x]
+                column += 1
+                if column == width:
+                    column = types.int64(0)
+                    row += 1
+            for j in range(_LOADS):
+                within = warp.ballot(scratch, ahead[j] > low)
+                if apart:
+                    above = warp.ballot(scratch, ahead_seeds[j] > high)
+                else:
+                    above = warp.ballot(scratch, ahead[j] > high)
+                if lane == k + j:
+                    word = within
+                    high_word = above & within
+        index = start + lane
+        left = warp.from_lane_before(scratch, word) >> 31
+        if lane == 0 or index % width == 0:
+            left = types.int64(0)
+        starts = word & ~((word << 1) | left)
+        base = warp.sum_before(scratch, warp.popcount(starts))
+        number = 1 + piece * slots + base
+        if index < count:
+            mask[index] = word
+            bases[index] = base
+        if index == 0:
+            parents[0] = 0
+        while starts != 0:
+            bit = starts & -starts
+            run = word & ~(word + bit)
+            parents[number] = 0 if run & high_word else number
+            number += 1
+            starts ^= bit
+        # A run from the word before, of which only this word has seen that it is kept.
+        warp.sync(scratch)
+        if left & word and (word & ~(word + 1)) & high_word:
+            parents[piece * slots + base] = 0
+
+    return classify
+
+
+classify_image = _classify_kernel(apart=False)
+_classify_masks = _classify_kernel(apart=True)
+
+
+# --- merge ------------------------------------------------------------------------------------
+
+
+@cuda.jit(device=True)
+def _inside(row, near, k):
+    """Whether the row that step k leads to exists."""
+    for axis in range(near.shape[1] - 3, -1, -1):
+        length = near[0, axis]
+        before = row // length
+        at = row - before * length + near[k, axis]
+        if at < 0 or at >= length:
+            return False
+        row = before
+    return True
+
+
+@cuda.jit(device=True)
+def _detour(mask, index, there, row, width, near, k):
+    """Voxels through which two rows are joined by other steps anyway.
+
+    Rows r and r + d, and their neighbours before along the last leading axis, r - e and r + d - e:
+    where all of them are set the way r, r - e, r + d - e, r + d exists. Where d has a part along
+    that axis one row is in between, r - e or r + d - e, and is enough. For d = -e there is none.
+    """
+    last = near.shape[1] - 3
+    step = near[k, last]
+    if k == near.shape[0] - 1 or (step == 0 and row % near[0, last] == 0):
+        return types.int64(0)
+    bits = types.int64(0xFFFFFFFF)
+    if step <= 0:
+        bits &= types.int64(mask[index - width])
+    if step >= 0:
+        bits &= types.int64(mask[there - width])
+    return bits
+
+
+def _merge_kernels(valued):
+    """Join the runs that touch, one thread a word; with `valued`, only runs of equal `values`."""
+
+    @cuda.jit(device=True)
+    def equal(values, length, width, index, column, bit, delta, shift):
+        """Whether a voxel of a word has the value of that `delta` rows and `shift` voxels away."""
+        if not valued:
+            return True
+        at = (index - column) // width * length + column * 32 + warp.popcount(bit - 1)
+        return values[at] == values[at + delta * length + shift]
+
+    @cuda.jit(device=True)
+    def run_at(mask, joins, bases, slots, index, column, bit):
+        joined = joined_bits(mask, joins, index, column, valued)
+        starts = run_starts(types.int64(mask[index]), joined, index)
+        return run_of(first_run(bases, index, slots), starts, bit)
+
+    @cuda.jit
+    def merge(values, length, width, count, slots, mask, joins, bases, parents, near):
+        """Join runs across pieces, and with those that share a coordinate in the rows before."""
+        index = types.int64(cuda.grid(1))
+        if index >= count:
+            return
+        word = types.int64(mask[index])
+        if word == 0:
+            return
+        row = index // width
+        column = index - row * width
+        joined = joined_bits(mask, joins, index, column, valued)
+        starts = run_starts(word, joined, index)
+        first = first_run(bases, index, slots)
+        if index % 32 == 0 and joined & 1:
+            top = types.int64(1) << 31
+            unite(parents, run_at(mask, joins, bases, slots, index - 1, column - 1, top), first)
+        for k in range(1, near.shape[0]):
+            delta = near[k, near.shape[1] - 2]
+            there = index + delta * width
+            # The row may not exist, and these be bits of another: `_inside` has the last word.
+            if there < 0:
+                continue
+            both = word & types.int64(mask[there])
+            if both == 0:
+                continue
+            # Where both go on from their left, the voxels to their left join them.
+            other_joined = joined_bits(mask, joins, there, column, valued)
+            todo = both & ~(joined & other_joined)
+            if todo == 0 or not _inside(row, near, k):
+                continue
+            around = types.int64(0)
+            if not valued:
+                around = _detour(mask, index, there, row, width, near, k)
+            other_starts = run_starts(types.int64(mask[there]), other_joined, there)
+            other_first = first_run(bases, there, slots)
+            while todo != 0:
+                bit = todo & -todo
+                todo ^= bit
+                if (both & ~(both + bit)) & around:
+                    continue
+                if equal(values, length, width, index, column, bit, delta, 0):
+                    a = run_of(first, starts, bit)
+                    unite(parents, a, run_of(other_first, other_starts, bit))
+
+    @cuda.jit
+    def merge_corners(values, length, width, count, slots, mask, joins, bases, parents, near):
+        """Join runs that touch one voxel further along the row, where nothing upright does it."""
+        index = types.int64(cuda.grid(1))
+        if index >= count:
+            return
+        word = types.int64(mask[index])
+        if word == 0:
+            return
+        row = index // width
+        column = index - row * width
+        joined = joined_bits(mask, joins, index, column, valued)
+        for k in range(1, near.shape[0]):
+            delta = near[k, near.shape[1] - 2]
+            there = index + delta * width
+            if there < 0 or not near[k, near.shape[1] - 1]:
+                continue
+            other = types.int64(mask[there])
+            other_joined = joined_bits(mask, joins, there, column, valued)
+            left = other << 1
+            right = other >> 1
+            ends = ~(joined >> 1)
+            other_ends = ~(other_joined >> 1)
+            if column > 0:
+                left |= types.int64(mask[there - 1]) >> 31
+            if column + 1 < width:
+                right |= (types.int64(mask[there + 1]) & 1) << 31
+                after = joined_bits(mask, joins, index + 1, column + 1, valued)
+                ends &= ~((after & 1) << 31)
+                after = joined_bits(mask, joins, there + 1, column + 1, valued)
+                other_ends &= ~((after & 1) << 31)
+            lefts = word & left & ~joined & ~other_joined
+            rights = word & right & ends & other_ends
+            if (lefts | rights) == 0 or not _inside(row, near, k):
+                continue
+            while lefts | rights:
+                shift = types.int64(-1)
+                todo = lefts
+                if lefts == 0:
+                    shift = types.int64(1)
+                    todo = rights
+                bit = todo & -todo
+                if shift < 0:
+                    lefts ^= bit
+                else:
+                    rights ^= bit
+                if not equal(values, length, width, index, column, bit, delta, shift):
+                    continue
+                # The voxel over there may lie in the word before or after.
+                step = types.int64(0)
+                over = bit << 1
+                if shift < 0:
+                    over = bit >> 1
+                if over == 0:
+                    step = types.int64(-1)
+                    over = types.int64(1) << 31
+                elif over >> 32:
+                    step = types.int64(1)
+                    over = types.int64(1)
+                a = run_at(mask, joins, bases, slots, index, column, bit)
+                b = run_at(mask, joins, bases, slots, there + step, column + step, over)
+                unite(parents, a, b)
+
+    return merge, merge_corners
+
+
+merge_masks, merge_mask_corners = _merge_kernels(valued=False)
+merge_values, merge_value_corners = _merge_kernels(valued=True)
+
+
+# --- paint ------------------------------------------------------------------------------------
+
+
+@cuda.jit(device=True)
+def _kept_bits(mask, bases, parents, index, width, slots):
+    """The voxels of a word whose runs are in set 0."""
+    word = types.int64(mask[index])
+    if word == 0:
+        return word
+    starts = run_starts(word, joined_bits(mask, mask, index, index % width, False), index)
+    number = first_run(bases, index, slots)
+    # A one added to the lowest bit of a run clears the run, and carries into a bit that is none.
+    ones = types.int64(0)
+    if word & 1 and not starts & 1 and root(parents, number - 1) == 0:
+        ones = types.int64(1)
+    while starts != 0:
+        bit = starts & -starts
+        if root(parents, number) == 0:
+            ones |= bit
+        number += 1
+        starts ^= bit
+    return word & ~(word + ones)
+
+
+def _paint_kernel(per):
+    """Bits to bytes, `per` voxels (1 or 4) a store, so that a warp writes bytes side by side."""
+    lanes = 32 // per
+
+    @cuda.jit
+    def paint(length, width, count, slots, mask, bases, parents, out):
+        scratch = cuda.shared.array(_SCRATCH, types.int64)
+        index = types.int64(cuda.grid(1))
+        lane = types.int64(cuda.laneid)
+        if index - lane >= count:
+            return
+        kept = types.int64(0)
+        at = types.int64(0)
+        size = types.int64(0)
+        if index < count:
+            kept = _kept_bits(mask, bases, parents, index, width, slots)
+            row = index // width
+            at = row * length + (index - row * width) * 32
+            size = part_of_word(length - (index - row * width) * 32)
+        for k in range(0, part_of_word(count - (index - lane)), per):
+            holder = types.int32(k + lane // lanes)
+            word = warp.from_lane(scratch, kept, holder)
+            begin = warp.from_lane(scratch, at, holder)
+            end = warp.from_lane(scratch, size, holder)
+            x = (lane % lanes) * per
+            if x < end:
+                bits = (word >> x) & (2**per - 1)
+                # Each bit to a byte of its own.
+                out[(begin + x) // per] = (bits * 0x00204081) & 0x01010101 if per == 4 else bits
+
+    return paint
+
+
+_paint_bytes = _paint_kernel(1)
+_paint_fours = _paint_kernel(4)
+
+
+@cuda.jit
+def _paint_bits(length, width, count, slots, mask, bases, parents, out):
+    """One bit a voxel, rows padded to whole bytes."""
+    index = types.int64(cuda.grid(1))
+    if index >= count:
+        return
+    kept = _kept_bits(mask, bases, parents, index, width, slots)
+    row_bytes = (length + 7) // 8
+    row = index // width
+    at = (index - row * width) * 4
+    for k in range(4):
+        if at + k < row_bytes:
+            out[row * row_bytes + at + k] = (kept >> (8 * k)) & 255
+
+
+# --- host -------------------------------------------------------------------------------------
+
+
+def flood_cuda(values, low, seeds, high, plan, connectivity, *, near, mask, bases, parents, out,
+               packed, stream=0) -> None:  # fmt: skip
+    """Keep ``values > low`` that connects to ``values > high``, or to ``seeds > high``.
+
+    `values`, `seeds` (or None) and `out` are flat, `out` uint8 with a byte a voxel or, if `packed`,
+    a bit a voxel. `near` is `neighbour_table`, and the other arrays are what `tables` says.
+    """
+    paint = _paint_bits if packed else _paint_bytes
+    if not packed and plan.length % 4 == 0:
+        paint, out = _paint_fours, out.view(np.uint32)
+    classify = classify_image if seeds is None else _classify_masks
+    values, seeds, near, mask, bases, parents, out = map(
+        launch.device_array,
+        (values, values if seeds is None else seeds, near, mask, bases, parents, out),
+    )
+    where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
+    classify[where](values, low, seeds, high, *sizes, mask, bases, parents)
+    merge_masks[where](mask, *sizes, mask, mask, bases, parents, near)
+    if connectivity > 1:
+        merge_mask_corners[where](mask, *sizes, mask, mask, bases, parents, near)
+    paint[where](*sizes, mask, bases, parents, out)
+
+
+def cuda_signatures():
+    def line(kind):
+        return types.Array(kind, 1, "C")
+
+    bits = (types.uint8, types.uint16, types.uint32, types.uint64)
+    signed = (types.int8, types.int16, types.int32, types.int64)
+    kinds = (*bits, *signed, types.float32, types.float64)
+    plan = (types.int64,) * 4
+    byte, words, bases = types.uint8, line(types.uint32), line(types.uint16)
+
+    signatures = []
+    for number in (types.uint32, types.int64):
+        table = (words, bases, line(number))
+        images = kinds if number is types.uint32 else (types.float32,)
+        signatures += [
+            *((classify_image, (line(k), k, line(k), k, *plan, *table), 88) for k in images),
+            (_classify_masks, (line(byte), byte, line(byte), byte, *plan, *table), 88),
+            (_paint_bytes, (*plan, *table, line(byte)), 88),
+            (_paint_fours, (*plan, *table, words), 88),
+            (_paint_bits, (*plan, *table, line(byte)), 88),
+        ]
+    for number in (types.uint32, types.int32, types.int64):
+        table = (words, words, bases, line(number), types.Array(types.int64, 2, "C"))
+        signatures += [(k, (words, *plan, *table), 88) for k in (merge_masks, merge_mask_corners)]
+        if number is not types.uint32:
+            compared = bits if number is types.int32 else (types.uint32,)
+            signatures += [(merge_values, (line(k), *plan, *table), 88) for k in compared]
+            signatures += [(merge_value_corners, (line(k), *plan, *table), 88) for k in compared]
+    return signatures

@@ -5,23 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import Unserved, array_namespace, cuda_stream, skimage
-from ..kernels import flood_cuda, label_cuda
+from ..kernels import flood
+from ..kernels import label as labels
 
 
 def label(label_image, *, background, connectivity):
     xp, shape = array_namespace(label_image), label_image.shape
     values, background = _comparable(label_image, background)
     valued = label_image.dtype != bool
-    plan = flood_cuda.layout(shape, valued=valued)
-    tables = {name: xp.empty(*table) for name, table in flood_cuda.tables(plan, np.int32).items()}
+    plan = flood.layout(shape, valued=valued)
+    tables = {name: xp.empty(*table) for name, table in flood.tables(plan, np.int32).items()}
     tables["joins"] = xp.empty_like(tables["mask"]) if valued else None
     tables["counts"] = xp.empty(plan.pieces, xp.int64)
-    near = xp.asarray(flood_cuda.neighbour_table(shape, connectivity))
+    near = xp.asarray(flood.neighbour_table(shape, connectivity))
     stream = cuda_stream(label_image)
-    label_cuda.join_cuda(values, background, plan, connectivity, near=near, **tables, stream=stream)
+    labels.join_cuda(values, background, plan, connectivity, near=near, **tables, stream=stream)
     ends = xp.cumsum(tables["counts"])
     out = xp.empty(shape, xp.int32 if label_image.size < 2**31 else xp.int64)
-    label_cuda.paint_cuda(plan, **tables, ends=ends, out=out.reshape(-1), stream=stream)
+    labels.paint_cuda(plan, **tables, ends=ends, out=out.reshape(-1), stream=stream)
     return out, int(ends[-1])
 
 

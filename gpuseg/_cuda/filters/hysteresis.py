@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..._backend import array_namespace, cuda_stream
-from ...kernels import flood_cuda
+from ...kernels import flood
 
 
 def apply_hysteresis_threshold(image, low, high, *, connectivity, packed):
@@ -19,12 +19,12 @@ def flood_masks(seeds, mask, *, connectivity, packed):
 
 def _flood(values, low, seeds, high, connectivity, packed):
     xp, shape = array_namespace(values), values.shape
-    plan = flood_cuda.layout(shape)
-    tables = {name: xp.empty(*table) for name, table in flood_cuda.tables(plan).items()}
+    plan = flood.layout(shape)
+    tables = {name: xp.empty(*table) for name, table in flood.tables(plan).items()}
     out = xp.empty((*shape[:-1], -(-shape[-1] // 8)) if packed else shape, xp.uint8)
-    flood_cuda.flood_cuda(
+    flood.flood_cuda(
         _flat(values), low, None if seeds is None else _flat(seeds), high, plan, connectivity,
-        near=xp.asarray(flood_cuda.neighbour_table(shape, connectivity)),
+        near=xp.asarray(flood.neighbour_table(shape, connectivity)),
         **tables, out=out.reshape(-1), packed=packed, stream=cuda_stream(values),
     )  # fmt: skip
     return out if packed else out.view(xp.bool_)

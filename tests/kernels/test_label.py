@@ -7,7 +7,7 @@ import skimage.measure
 
 from gpuseg._backend import Unserved
 from gpuseg._cuda.measure import label
-from gpuseg.kernels import flood_cuda
+from gpuseg.kernels import flood
 
 
 def assert_as_scipy(mask, connectivity):
@@ -123,9 +123,9 @@ def test_arrays_of_any_layout_and_unchanged(rng):
 
 @pytest.mark.parametrize("dtype", [bool, np.int32])
 def test_wide_run_numbers(rng, monkeypatch, dtype):
-    def tables(plan, narrow, *, of=flood_cuda.tables):
+    def tables(plan, narrow, *, of=flood.tables):
         found = of(plan, narrow)
         return found | {"parents": (found["parents"][0], np.int64)}
 
-    monkeypatch.setattr(flood_cuda, "tables", tables)
+    monkeypatch.setattr(flood, "tables", tables)
     assert_as_skimage(rng.integers(0, 2, (3, 4, 40)).astype(dtype), 2)

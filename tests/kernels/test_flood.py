@@ -12,7 +12,7 @@ import skimage.filters
 
 import gpuseg
 from gpuseg.filters import apply_hysteresis_threshold, flood_masks
-from gpuseg.kernels import flood_cuda
+from gpuseg.kernels import flood
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +122,13 @@ def test_smooth_volumes_where_unions_are_left_out(rng, monkeypatch, shape):
     image = smooth(rng, shape)
     low, high = np.quantile(image, [0.4, 0.9])
     done = []
-    monkeypatch.setattr(flood_cuda, "unite", lambda *args, of=flood_cuda.unite: (
+    monkeypatch.setattr(flood, "unite", lambda *args, of=flood.unite: (
         done.append(args[1:]), of(*args)))  # fmt: skip
     for connectivity in range(1, image.ndim + 1):
         got = apply_hysteresis_threshold(image, low, high, connectivity=connectivity)
         np.testing.assert_array_equal(got, flooded(image > high, image > low, connectivity))
     faces = len(done)
-    monkeypatch.setattr(flood_cuda, "_detour", lambda *args: 0)
+    monkeypatch.setattr(flood, "_detour", lambda *args: 0)
     for connectivity in range(1, image.ndim + 1):
         apply_hysteresis_threshold(image, low, high, connectivity=connectivity)
     assert faces < 0.8 * (len(done) - faces)
@@ -183,11 +183,11 @@ def test_thresholds_that_are_arrays(rng):
 
 
 def test_wide_run_numbers(rng, monkeypatch):
-    def tables(plan, *, of=flood_cuda.tables):
+    def tables(plan, *, of=flood.tables):
         found = of(plan)
         return found | {"parents": (found["parents"][0], np.int64)}
 
-    monkeypatch.setattr(flood_cuda, "tables", tables)
+    monkeypatch.setattr(flood, "tables", tables)
     image = rng.random((3, 4, 40))
     np.testing.assert_array_equal(
         apply_hysteresis_threshold(image, 0.4, 0.95), flooded(image > 0.95, image > 0.4, 1)
@@ -196,7 +196,7 @@ def test_wide_run_numbers(rng, monkeypatch):
 
 def test_run_numbers_get_a_wider_type_where_they_need_one():
     def parents(*shape):
-        return flood_cuda.tables(flood_cuda.layout(shape))["parents"]
+        return flood.tables(flood.layout(shape))["parents"]
 
     assert parents(1024, 1024, 1024) == (2**29 + 1, np.uint32)
     assert parents(4096, 1024, 1024)[1] is np.uint32
@@ -243,7 +243,7 @@ class Memory(list):
 def test_unions_survive_stale_reads_and_lost_writes(seed, monkeypatch):
     chance = random.Random(seed)
     atomic = SimpleNamespace(min=lambda memory, i, value: memory.min(i, value))
-    monkeypatch.setattr(flood_cuda, "cuda", SimpleNamespace(atomic=atomic))
+    monkeypatch.setattr(flood, "cuda", SimpleNamespace(atomic=atomic))
     size = 24
     pairs = [(chance.randrange(size), chance.randrange(size)) for _ in range(30)]
     memory = Memory(size, chance)
@@ -252,7 +252,7 @@ def test_unions_survive_stale_reads_and_lost_writes(seed, monkeypatch):
     def work(mine):
         try:
             for a, b in mine:
-                flood_cuda.unite.py_func(memory, a, b)
+                flood.unite.py_func(memory, a, b)
         except Exception as error:
             failed.append(error)
 
