@@ -80,6 +80,8 @@ def itk(method, image):
 @pytest.mark.parametrize("method", OF_ITK)
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 def bench_itks(benchmark, who, method, dtype):
+    if (who, method, dtype) == ("SimpleITK", "huang", "float32"):
+        pytest.skip("ITK's Huang fails to look up a float in its own histogram")
     image = picture("4096^2", dtype)
     if who == "gpuseg":
         function = getattr(gpuseg.filters, f"threshold_{method}")

@@ -146,23 +146,22 @@ def _two_peaks(counts, most=10_000):
 
 def huang(counts, centers):
     """Least fuzziness: how unlike the means of its side each value is, as an entropy."""
-    grey = np.arange(counts.size, dtype=np.float64)
-    weight = np.cumsum(counts)
-    moment = np.cumsum(counts * grey)
-    back = moment[:-1] / weight[:-1]
-    fore = (moment[-1] - moment[:-1]) / (weight[-1] - weight[:-1])
-    span = float(counts.size - 1)
-    cost = np.empty(counts.size - 1)
-    for t in range(counts.size - 1):
-        distance = np.abs(grey - np.where(grey <= t, back[t], fore[t]))
-        member = 1 / (1 + distance / span)
-        cost[t] = (counts * _binary_entropy(member)).sum()
-    return centers[int(cost.argmin())]
+    from scipy.special import xlogy
 
-
-def _binary_entropy(p):
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(-p * np.log(p)) + np.nan_to_num(-(1 - p) * np.log(1 - p))
+    grey = np.flatnonzero(counts)
+    weights = counts[grey]
+    moments = np.cumsum(weights * grey)
+    numbers = np.cumsum(weights)
+    span = counts.size - 1
+    cost = np.empty(grey.size - 1)
+    for t in range(grey.size - 1):
+        fore = (moments[-1] - moments[t]) / (numbers[-1] - numbers[t])
+        means = np.where(grey <= grey[t], moments[t] / numbers[t], fore)
+        unlike = np.abs(grey - means) / span
+        # The entropy of a membership of 1 / (1 + unlike).
+        entropy = np.log1p(unlike) - xlogy(unlike, unlike) / (1 + unlike)
+        cost[t] = (weights * entropy).sum()
+    return centers[grey[cost.argmin()]]
 
 
 def maxentropy(counts, centers):

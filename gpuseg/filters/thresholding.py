@@ -13,7 +13,7 @@ from ._from_histogram import UndecidedError
 # An integer image whose values span more than this is binned like a floating-point one.
 MOST_INTEGER_BINS = 2**26
 # Finer bins than the others', for a method that works on the values themselves.
-LI_BINS = 4096
+LI_BINS = 2048
 # Where the mean of its background lies within so few bins, the lowest are divided again.
 LI_COARSE = 64
 LI_REFINEMENTS = 4
@@ -922,7 +922,7 @@ def threshold_li(
     Notes
     -----
     For integer images the value is scikit-image's. A floating-point image is taken as a histogram
-    of 4096 bins, finer at its lower end where outliers make that necessary, so that the value lies
+    of 2048 bins, finer at its lower end where outliers make that necessary, so that the value lies
     within one bin of 256 of scikit-image's, which passes over the image again and again. That one
     never ends on some large float32 volumes, because it swings between two neighbouring numbers;
     this one ends when a value comes again. It takes bool images too.
