@@ -223,13 +223,18 @@ def integer_histogram_cuda(values, counts, low, stream=0):
 
 def byte_histogram_cuda(values, counts, stream=0):
     """Add the counts of a flat uint8 array to 256 `counts` (uint64), read eight bytes at a time."""
-    interface = getattr(values, "__cuda_array_interface__", None) or values.__array_interface__
-    head = min(-interface["data"][0] % 8, values.size)
-    tail = head + (values.size - head) // 8 * 8
-    words = values[head:tail].view(np.uint64)
+    words, head = _words(values)
     values, words, counts = map(launch.device_array, (values, words, counts))
     grid, block = _grid(words.size)
     count_bytes[grid, block, stream](values, words, head, counts)
+
+
+def _words(values):
+    """The whole aligned words within a flat uint8 array, and how many bytes come before them."""
+    interface = getattr(values, "__cuda_array_interface__", None) or values.__array_interface__
+    head = min(-interface["data"][0] % 8, values.size)
+    tail = head + (values.size - head) // 8 * 8
+    return values[head:tail].view(np.uint64), head
 
 
 def _grid(size: int) -> tuple[int, int]:

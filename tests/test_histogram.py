@@ -98,6 +98,7 @@ def float_cases(rng):
     yield "offset", noise + 1e6
     yield "far offset", noise + 1e9
     yield "tiny", noise * 1e-30
+    yield "three halves of a float32 a bin of 256", 1e6 + rng.integers(0, 385, 3000) / 16
     yield "on the edges", rng.integers(0, 257, 3000).astype(float)
     yield "thirds", rng.integers(0, 100, 3000) / 3
     yield "eight bits", rng.integers(0, 256, 3000) / 255
@@ -157,6 +158,7 @@ def test_any_floats_are_counted_between_numpys_edges(backend, image, nbins):
     [
         (np.float32, [-3e38, 3e38, 0]),
         (np.float32, [1e-44, 3e-44, 0]),
+        (np.float32, [1e-40, 6e-41, 0]),
         (np.float64, [5e-324, 1.5e-323, 0]),
         (np.float64, [1e-310, 3e-310, 0]),
         (np.float64, [1, np.nextafter(1, 2), np.nextafter(1, 0)]),
@@ -170,6 +172,9 @@ def test_ranges_that_leave_little_room_for_bins(backend, dtype, values):
     assert np.isfinite(centers).all()
     assert (np.diff(centers) > 0).all()
     assert image.min() <= centers[0] <= centers[-1] <= image.max()
+    half = (float(image.max()) - float(image.min())) / counts.size / 2
+    for center in centers[counts > 0]:
+        assert np.abs(image.astype(float) - center).min() <= half * 1.01
 
 
 def test_a_range_beyond_float64_is_refused(backend):
@@ -227,6 +232,18 @@ def test_constant_images_have_one_bin(backend):
     for image in (np.full((2, 3), 7, np.uint8), np.full(4, 2.5, np.float32), np.full(3, -7)):
         counts, centers = check(image)
         assert (counts.tolist(), centers.tolist()) == ([image.size], [image.flat[0]])
+
+
+def test_pieces_are_no_greater_than_they_should_be(monkeypatch):
+    monkeypatch.setattr(on_cpu, "PIECE", 100)
+    image = np.arange(4000.0).reshape(10, 20, 20).transpose(1, 2, 0)
+    for part, mask in ((image[::2], None), (image, np.ones(image.shape, bool))):
+        sizes = [piece.size for piece in on_cpu.pieces(part, mask)]
+        assert sum(sizes) == part.size
+        assert max(sizes) <= 400
+    # What lies in one block, in whatever order, is not copied at all.
+    (whole,) = on_cpu.pieces(image, None)
+    assert np.shares_memory(whole, image)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
