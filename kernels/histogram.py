@@ -20,6 +20,8 @@ BLOCK = 2048
 CHECKED = 256
 # With more bins one table fills the cache, and equal neighbours are rare.
 MOST_IN_FOUR_TABLES = 4096
+# Unused counters after each table: two threads that write to one cache line wait for each other.
+APART = 64
 # Counters in a block's shared memory: 32 KB.
 SHARED = 8192
 
@@ -67,7 +69,7 @@ def float_histogram_cpu(values, edges):
     low, scale, close = binning(edges)
     tables = _tables(values.size, edges.size - 1)
     launch.slabs(count_floats, len(tables), values, edges, low, scale, close, tables)
-    return tables.sum(axis=(0, 1), dtype=np.int64)
+    return _sum(tables, edges.size - 1)
 
 
 def integer_histogram_cpu(values, low, bins):
@@ -77,7 +79,7 @@ def integer_histogram_cpu(values, low, bins):
         launch.slabs(count_indices, len(tables), values, tables)
     else:
         launch.slabs(count_integers, len(tables), *_signed(values, low), tables)
-    return tables.sum(axis=(0, 1), dtype=np.int64)
+    return _sum(tables, bins)
 
 
 def minmax_cpu(values):
@@ -107,7 +109,11 @@ def _tables(size: int, bins: int):
     """
     worth = max(1, size // (8 * bins))
     pieces = max(min(launch.thread_count(), worth), -(-size // (2**32 - 1)))
-    return np.zeros((pieces, 4 if bins <= MOST_IN_FOUR_TABLES else 1, bins), np.uint32)
+    return np.zeros((pieces, 4 if bins <= MOST_IN_FOUR_TABLES else 1, bins + APART), np.uint32)
+
+
+def _sum(tables, bins: int):
+    return tables[:, :, :bins].sum(axis=(0, 1), dtype=np.int64)
 
 
 _guess_cpu = njit(nogil=True, cache=True)(guess)

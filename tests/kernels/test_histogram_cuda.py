@@ -77,6 +77,6 @@ def test_replicas_fit(bins):
 
 def test_many_threads_do_not_multiply_great_tables(monkeypatch):
     monkeypatch.setenv("GPUSEG_NUM_THREADS", "64")
-    assert histogram._tables(1000, 2**20).nbytes == 2**22
-    assert histogram._tables(2**24, 256).shape == (64, 4, 256)
-    assert histogram._tables(2**24, 2**20).shape == (2, 1, 2**20)
+    assert histogram._tables(1000, 2**20).shape[:2] == (1, 1)
+    assert histogram._tables(2**24, 256).shape[:2] == (64, 4)
+    assert histogram._tables(2**24, 2**20).shape[:2] == (2, 1)
