@@ -24,7 +24,7 @@ def table(run: dict) -> str:
     """One line a case: gpuseg's time, the peers' times, and how many times faster it is."""
     cases: dict[tuple[str, str], dict] = defaultdict(dict)
     for bench in run["benchmarks"]:
-        topic = bench["fullname"].split("::")[0].rpartition("bench_")[2].removesuffix(".py")
+        topic = _topic(bench)
         info = bench["extra_info"]
         cases[topic, info["case"]][info["who"]] = (bench["stats"], info)
     lines = []
@@ -48,13 +48,21 @@ def table(run: dict) -> str:
     return "\n".join(lines[1:]) + "\n"
 
 
+def _topic(bench: dict) -> str:
+    return bench["fullname"].split("::")[0].rpartition("bench_")[2].removesuffix(".py")
+
+
+def _topics(run: dict) -> str:
+    return ", ".join(dict.fromkeys(_topic(bench) for bench in run["benchmarks"])).capitalize()
+
+
 def machine(run: dict) -> str:
     info, commit = run["machine_info"], run["commit_info"]
     cpu = info["cpu"]
     more = info.get("gpuseg", {})
     versions = ", ".join(f"{k} {v}" for k, v in more.get("versions", {}).items() if v)
     return (
-        f"Run of {run['datetime'][:10]} at commit {(commit['id'] or '?')[:10]}: "
+        f"{_topics(run)}: run of {run['datetime'][:10]} at commit {(commit['id'] or '?')[:10]}: "
         f"{cpu.get('brand_raw', info['machine'])}, "
         f"{more.get('cpu', {}).get('threads', '?')} threads, "
         f"{info['system']}, Python {info['python_version']}; {versions}; "
@@ -93,12 +101,16 @@ def put(page: Path, start: str, end: str, text: str) -> None:
     page.write_text(before + start + text + end + after)
 
 
-def main(path: str) -> None:
-    run = json.loads(Path(path).read_text())
-    put(HERE / "README.md", START, END, machine(run) + "\n" + table(run))
+def main(*paths: str) -> None:
+    """The pages from one run, or from several, of which the later ones replace single cases."""
+    runs = [json.loads(Path(path).read_text()) for path in paths]
+    last = {bench["fullname"]: bench for run in runs for bench in run["benchmarks"]}
+    benches = {"benchmarks": list(last.values())}
+    head = "\n".join(machine(run) for run in runs) + "\n"
+    put(HERE / "README.md", START, END, head + table(benches))
     short = "<!-- benchmarks: made by benchmarks/table.py -->\n", "<!-- end of benchmarks -->"
-    put(HERE.parent / "README.md", *short, machine(run) + "\n" + summary(run))
+    put(HERE.parent / "README.md", *short, head + summary(benches))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
