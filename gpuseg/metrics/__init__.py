@@ -17,8 +17,10 @@ from .partitions import (
     undersegmentation_error,
     variation_of_information,
 )
+from .streaming import Tally
 
 __all__ = [
+    "Tally",
     "adapted_rand_error",
     "binary_accuracy",
     "boundary_recall",

@@ -124,24 +124,16 @@ def classification_report(
     >>> report["1"]["precision"]
     0.6666666666666666
     """
-    from sklearn import metrics
-
     classes = _classes(y_true, y_pred, sample_weight)
-    report = metrics.classification_report(
-        classes.true,
-        classes.found,
+    return report_of(
+        classes,
+        whole=sample_weight is None,
         labels=labels,
         target_names=target_names,
-        sample_weight=classes.counts,
         digits=digits,
         output_dict=output_dict,
         zero_division=zero_division,
     )
-    if output_dict or sample_weight is not None:
-        return report
-    # Pixels are whole, which scikit-learn cannot know of weights.
-    whole = re.compile(r" +(\d+)\.0$", re.MULTILINE)
-    return whole.sub(lambda match: f" {match[1]:>9}", report)
 
 
 @contract(Close(rtol=1e-12))
@@ -336,7 +328,7 @@ def mean_absolute_error(y_true, y_pred, *, sample_weight=None):
     >>> mean_absolute_error([1, 2, 3], [1, 4, 4])
     1.0
     """
-    return _mean_error(y_true, y_pred, sample_weight, abs)
+    return _mean_error(y_true, y_pred, sample_weight, np.abs)
 
 
 @contract(Close(rtol=1e-9))
@@ -369,10 +361,10 @@ def mean_squared_error(y_true, y_pred, *, sample_weight=None):
     >>> mean_squared_error([1, 2, 3], [1, 4, 5])
     2.6666666666666665
     """
-    return _mean_error(y_true, y_pred, sample_weight, lambda away: away * away)
+    return _mean_error(y_true, y_pred, sample_weight, np.square)
 
 
-class _Counted(NamedTuple):
+class Counted(NamedTuple):
     """True classes, and the classes or scores that were found, with how often they occur."""
 
     true: np.ndarray
@@ -380,31 +372,51 @@ class _Counted(NamedTuple):
     counts: np.ndarray
 
 
-def _classes(y_true, y_pred, sample_weight) -> _Counted:
-    y_true, y_pred, sample_weight = _checked(y_true, y_pred, "y_pred", sample_weight)
-    y_pred = integer_array(y_pred, "y_pred")
-    if sample_weight is not None:
-        return _Counted(*(asnumpy(a).reshape(-1) for a in (y_true, y_pred, sample_weight)))
-    pairs = pair_counts(y_true, y_pred)
-    return _Counted(
-        pairs.first_values[pairs.first], pairs.second_values[pairs.second], pairs.counts
-    )
-
-
-def _scores(y_true, y_score, sample_weight) -> _Counted:
-    y_true, y_score, sample_weight = _checked(y_true, y_score, "y_score", sample_weight)
-    if sample_weight is not None:
-        return _Counted(*(asnumpy(a).reshape(-1) for a in (y_true, y_score, sample_weight)))
+def counted(true, found) -> Counted:
+    """Count the pairs of classes with classes or scores."""
     values = None
-    if y_score.dtype.kind == "f":
-        xp = array_namespace(y_score)
-        values, y_score = xp.unique(y_score, return_inverse=True)
-        y_score = y_score.reshape(y_true.shape)
-    pairs = pair_counts(y_true, y_score)
+    if found.dtype.kind == "f":
+        xp = array_namespace(found)
+        values, found = xp.unique(found, return_inverse=True)
+        found = found.reshape(true.shape)
+    pairs = pair_counts(true, found)
     found = pairs.second_values[pairs.second]
     if values is not None:
         found = asnumpy(values)[found]
-    return _Counted(pairs.first_values[pairs.first], found, pairs.counts)
+    return Counted(pairs.first_values[pairs.first], found, pairs.counts)
+
+
+def report_of(classes: Counted, *, whole=True, output_dict=False, **options):
+    from sklearn import metrics
+
+    report = metrics.classification_report(
+        classes.true,
+        classes.found,
+        sample_weight=classes.counts,
+        output_dict=output_dict,
+        **options,
+    )
+    if output_dict or not whole:
+        return report
+    # Pixels are whole, which scikit-learn cannot know of weights.
+    decimals = re.compile(r" +(\d+)\.0$", re.MULTILINE)
+    return decimals.sub(lambda match: f" {match[1]:>9}", report)
+
+
+def _classes(y_true, y_pred, sample_weight) -> Counted:
+    y_true, y_pred = integer_array(y_true, "y_true"), integer_array(y_pred, "y_pred")
+    return _found(y_true, y_pred, "y_pred", sample_weight)
+
+
+def _scores(y_true, y_score, sample_weight) -> Counted:
+    return _found(y_true, y_score, "y_score", sample_weight)
+
+
+def _found(y_true, found, name, sample_weight) -> Counted:
+    y_true, found, sample_weight = _checked(y_true, found, name, sample_weight)
+    if sample_weight is None:
+        return counted(y_true, found)
+    return Counted(*(asnumpy(a).reshape(-1) for a in (y_true, found, sample_weight)))
 
 
 def _checked(y_true, found, name: str, sample_weight):
@@ -425,12 +437,18 @@ def _mean_error(y_true, y_pred, sample_weight, error) -> float:
     if sample_weight is not None:
         weights = xp.asarray(finite_array(sample_weight, "sample_weight"))
         same_shape(y_true, weights, "y_true", "sample_weight")
-        weights = weights.reshape(-1)
         number(float(weights.sum()), "the sum of sample_weight", above=0)
-    y_true, y_pred = y_true.reshape(-1), xp.asarray(y_pred).reshape(-1)
+    total = error_sum(y_true, xp.asarray(y_pred), weights, error)
+    return total / (y_true.size if weights is None else float(weights.sum(dtype=np.float64)))
+
+
+def error_sum(y_true, y_pred, weights, error) -> float:
+    """The sum of errors in float64: np.abs or np.square of the differences."""
+    xp = array_namespace(y_true)
+    y_true, y_pred = y_true.reshape(-1), y_pred.reshape(-1)
     total = 0.0
     for at in range(0, y_true.size, _PIECE):
         here = slice(at, at + _PIECE)
         errors = error(y_true[here].astype(xp.float64) - y_pred[here])
-        total += float((errors if weights is None else errors * weights[here]).sum())
-    return total / (y_true.size if weights is None else float(weights.sum(dtype=np.float64)))
+        total += float((errors if weights is None else errors * weights.reshape(-1)[here]).sum())
+    return total

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .._backend import array_namespace
-from .._checks import bool_array, same_shape
+from .._checks import bool_array, real_array, same_shape
 from .._contracts import Exact, contract
+
+# Elements of a piece.
+_PIECE = 1 << 20
 
 # Colours of `hit_map`: true negative, true positive, false positive, false negative.
 _COLORS = np.array([[0, 0, 0], [235, 235, 235], [213, 94, 0], [0, 114, 178]], np.uint8)
@@ -42,8 +47,7 @@ def dice(y_true, y_pred):
     >>> dice([1, 1, 0, 0], [1, 0, 0, 0])
     0.6666666666666666
     """
-    both, first, second, _ = _counts(y_true, y_pred)
-    return 2 * both / (first + second) if first + second else 1.0
+    return dice_of(*_counts(y_true, y_pred))
 
 
 @contract(Exact())
@@ -76,9 +80,7 @@ def jaccard(y_true, y_pred):
     >>> jaccard([1, 1, 0, 0], [1, 0, 0, 0])
     0.5
     """
-    both, first, second, _ = _counts(y_true, y_pred)
-    union = first + second - both
-    return both / union if union else 1.0
+    return jaccard_of(*_counts(y_true, y_pred))
 
 
 @contract(Exact())
@@ -111,16 +113,40 @@ def binary_accuracy(y_true, y_pred):
     >>> binary_accuracy([1, 1, 0, 0], [1, 0, 0, 0])
     0.75
     """
-    both, first, second, size = _counts(y_true, y_pred)
+    return accuracy_of(*_counts(y_true, y_pred))
+
+
+def dice_of(both: int, first: int, second: int, size: int) -> float:
+    return 2 * both / (first + second) if first + second else 1.0
+
+
+def jaccard_of(both: int, first: int, second: int, size: int) -> float:
+    union = first + second - both
+    return both / union if union else 1.0
+
+
+def accuracy_of(both: int, first: int, second: int, size: int) -> float:
     return (size - first - second + 2 * both) / size
 
 
 def _counts(y_true, y_pred) -> tuple[int, int, int, int]:
     """Voxels in both masks, in the first, in the second, and altogether."""
-    y_true, y_pred = _masks(y_true, y_pred)
+    y_true, y_pred = real_array(y_true, "y_true"), real_array(y_pred, "y_pred")
+    same_shape(y_true, y_pred, "y_true", "y_pred")
     xp = array_namespace(y_true)
-    parts = (y_true & y_pred, y_true, y_pred)
-    return (*(int(xp.count_nonzero(part)) for part in parts), y_true.size)
+    y_pred = xp.asarray(y_pred)
+    found = np.zeros(3, np.int64)
+    for here in pieces(y_true.shape):
+        true, pred = (bool_array(a[here]) for a in (y_true, y_pred))
+        found += [int(xp.count_nonzero(part)) for part in (true & pred, true, pred)]
+    return (*map(int, found), y_true.size)
+
+
+def pieces(shape, margin: int = 0):
+    """Slices along the first axis, of about a million elements: what is made of them is small."""
+    step = max(1 + 2 * margin, _PIECE // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 def _masks(y_true, y_pred):

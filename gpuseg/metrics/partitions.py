@@ -7,7 +7,8 @@ import numpy as np
 from .._backend import array_namespace, ndimage
 from .._checks import finite_array, integer, integer_array, number, same_shape
 from .._contracts import Close, Exact, contract
-from .pairs import pair_counts
+from .overlap import pieces
+from .pairs import Pairs, pair_counts
 
 
 @contract(Exact())
@@ -45,11 +46,18 @@ def boundary_recall(y_true, y_pred, *, tolerance=2):
     """
     y_true, y_pred = _label_pair(y_true, y_pred)
     tolerance = integer(tolerance, "tolerance", at_least=0)
-    true, found = _boundary(y_true), _boundary(y_pred)
-    total = int(array_namespace(true).count_nonzero(true))
-    if tolerance:
-        found = ndimage(found).maximum_filter(found, 2 * tolerance + 1, mode="constant")
-    return int((true & found).sum()) / total if total else 1.0
+    hits = total = 0
+    for here in pieces(y_true.shape, tolerance + 1):
+        # A boundary is seen from the pixels on both sides of it.
+        first = max(0, here.start - tolerance - 1)
+        around = slice(first, here.stop + tolerance + 1)
+        inside = slice(here.start - first, here.stop - first)
+        true, found = _boundary(y_true[around])[inside], _boundary(y_pred[around])
+        if tolerance:
+            found = ndimage(found).maximum_filter(found, 2 * tolerance + 1, mode="constant")
+        hits += int((true & found[inside]).sum())
+        total += int(true.sum())
+    return hits / total if total else 1.0
 
 
 @contract(Exact())
@@ -86,9 +94,7 @@ def undersegmentation_error(y_true, y_pred):
     0.5
     """
     y_true, y_pred = _label_pair(y_true, y_pred)
-    pairs = pair_counts(y_true, y_pred)
-    outside = pairs.second_sizes[pairs.second] - pairs.counts
-    return int(np.minimum(pairs.counts, outside).sum()) / y_true.size
+    return leaks(pair_counts(y_true, y_pred)) / y_true.size
 
 
 @contract(Close(rtol=1e-12))
@@ -189,12 +195,21 @@ def adapted_rand_error(
 
 
 def _table(first, second, ignore_labels, name, other):
+    if first is None or second is None:
+        raise TypeError(f"{name} and {other} are needed, unless there is a table")
+    return table_of(pair_counts(*_label_pair(first, second, name, other)), ignore_labels)
+
+
+def leaks(pairs: Pairs) -> int:
+    """Pixels on the smaller side of the regions of `pairs.second`, in each of `pairs.first`."""
+    outside = pairs.second_sizes[pairs.second] - pairs.counts
+    return int(np.minimum(pairs.counts, outside).sum())
+
+
+def table_of(pairs: Pairs, ignore_labels):
     """A sparse table of the pixels in each pair of labels; ignored ones are left at 0."""
     from scipy.sparse import csr_array
 
-    if first is None or second is None:
-        raise TypeError(f"{name} and {other} are needed, unless there is a table")
-    pairs = pair_counts(*_label_pair(first, second, name, other))
     counts = np.where(np.isin(pairs.first_values[pairs.first], ignore_labels), 0, pairs.counts)
     shape = (len(pairs.first_values), len(pairs.second_values))
     return csr_array((counts.astype(np.float64), (pairs.first, pairs.second)), shape=shape)
@@ -252,11 +267,17 @@ def explained_variation(image, labels):
 
 
 def _label_pair(first, second, name="y_true", other="y_pred"):
-    first, second = integer_array(first, name), integer_array(second, other)
+    first, second = check_regions(first, second, name, other)
     same_shape(first, second, name, other)
+    return first, array_namespace(first).asarray(second)
+
+
+def check_regions(first, second, name="y_true", other="y_found"):
+    """Labels of regions: integers or bool, none negative."""
+    first, second = integer_array(first, name), integer_array(second, other)
     for x, its in ((first, name), (second, other)):
         _not_negative(x, its)
-    return first, array_namespace(first).asarray(second)
+    return first, second
 
 
 def _not_negative(labels, name) -> None:
