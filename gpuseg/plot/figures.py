@@ -1,4 +1,4 @@
-"""Figures as matplotlib objects without pyplot's global state, overlays as plain RGB arrays."""
+"""Histograms, curves, grids of images, overlays."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._backend import asnumpy
-from ._checks import number, real_array
+from .._backend import asnumpy
+from .._checks import number, real_array
 
 __all__ = ["curve_figure", "grid_figure", "histogram_figure", "outlines", "overlay"]
 
@@ -245,7 +245,7 @@ def overlay(image2d, labels2d, alpha: float = 0.4):
     """
     image2d, labels2d = _image_and_labels(image2d, labels2d)
     alpha = number(alpha, "alpha", at_least=0, at_most=1)
-    rgb = np.repeat(_grey(image2d)[..., None], 3, axis=-1)
+    rgb = np.repeat(grey(image2d)[..., None], 3, axis=-1)
     inside = labels2d != 0
     colors = 255 * _label_colors(labels2d[inside])
     rgb[inside] = np.rint((1 - alpha) * rgb[inside] + alpha * colors)
@@ -283,13 +283,13 @@ def outlines(image2d, labels2d, *, color=(1, 0.85, 0)) -> np.ndarray:
     >>> outlines(np.zeros((1, 4)), np.array([[0, 1, 1, 1]]))[0, :, 0].tolist()
     [0, 255, 0, 0]
     """
-    from .segmentation import find_boundaries
+    from ..segmentation import find_boundaries
 
     image2d, labels2d = _image_and_labels(image2d, labels2d)
     if len(color) != 3:
         raise ValueError(f"color must be three numbers, got {color!r}")
     color = [number(part, "color", at_least=0, at_most=1) for part in color]
-    rgb = np.repeat(_grey(image2d)[..., None], 3, axis=-1)
+    rgb = np.repeat(grey(image2d)[..., None], 3, axis=-1)
     rgb[find_boundaries(labels2d, mode="inner")] = np.rint(255 * np.array(color))
     return rgb
 
@@ -310,7 +310,7 @@ def draw_image(ax, image) -> None:
     """Show a grey, binary or RGB image on an axis without ticks."""
     image = asnumpy(real_array(image, "a panel", ndim=(2, 3)))
     if image.ndim == 2:
-        ax.imshow(_grey(image), cmap="gray", vmin=0, vmax=255)
+        ax.imshow(grey(image), cmap="gray", vmin=0, vmax=255)
     elif image.shape[2] in (3, 4):
         ax.imshow(image)
     else:
@@ -328,7 +328,7 @@ def new_figure(figsize):
     return figure
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def grey(image: np.ndarray) -> np.ndarray:
     """An image as uint8 grey values between its 0.5 and 99.5 percent quantiles."""
     if image.dtype == bool:
         return image.astype(np.uint8) * 255
