@@ -1,81 +1,76 @@
 """The bank of filters on the CPU."""
 
-import itertools
-
 import numpy as np
-from scipy import ndimage
 
+from ...kernels.features import derive_cpu, eigenvalues_cpu, products_cpu
 from ...kernels.gaussian import convolve_cpu
 from ..filters.smoothing import kernels
 from .channels import last, planes
 
+_DERIVED = ("dog", "sobel", "laplace", "hessian_eigenvalues")
+_TENSOR = "structure_tensor_eigenvalues"
+
 
 def filter_bank(image, sigmas, kinds, *, channel_axis, mode, keep=False):
+    return bank(_Steps, image, sigmas, kinds, channel_axis, mode, keep=keep)
+
+
+class _Steps:
+    """What the bank is made of, in CPU kernels."""
+
+    derive = staticmethod(derive_cpu)
+    products = staticmethod(products_cpu)
+    eigenvalues = staticmethod(eigenvalues_cpu)
+
+    @staticmethod
+    def blur(values, sigma, mode, out):
+        convolve_cpu(values, kernels((sigma,) * values.ndim, 4.0), mode, 0, out)
+
+
+def bank(steps, image, sigmas, kinds, channel_axis, mode, *, keep):
+    """Fill the planes of every channel by the steps of a backend."""
     channels = 1 if channel_axis is None else image.shape[channel_axis]
-    ndim = image.ndim - (channel_axis is not None)
-    count = per_channel(len(sigmas), kinds, ndim)
+    layout, count = _layout(len(sigmas), kinds, image.ndim - (channel_axis is not None))
     image, out, new = planes(image, channel_axis, channels * count, keep=keep)
-    for values, part in zip(image, np.split(new, channels)):
-        values = np.ascontiguousarray(values, out.dtype)
-        _fill(values, sigmas, kinds, mode, part)
+    for i, values in enumerate(image):
+        # The kernels want rows that lie in memory one after the other, and may be written to.
+        values = np.require(values, out.dtype, ("C", "W"))
+        _fill(steps, values, sigmas, layout, mode, new[i * count : (i + 1) * count])
     return last(out)
 
 
-def per_channel(sigmas: int, kinds, ndim: int) -> int:
-    """How many features a channel has."""
-    several = {"dog": 0, "hessian_eigenvalues": ndim, "structure_tensor_eigenvalues": ndim}
-    count = sigmas * sum(several.get(kind, 1) for kind in kinds)
-    return count + ("dog" in kinds) * max(1, sigmas - 1)
-
-
-def _fill(values, sigmas, kinds, mode, out):
-    at, before = 0, values
-    for i, sigma in enumerate(sigmas):
-        blurred = _blurred(values, sigma, mode)
+def _layout(sigmas: int, kinds, ndim: int) -> tuple[list[dict[str, int]], int]:
+    """The first plane of each kind for each sigma, and how many there are in all."""
+    layout, at = [], 0
+    for i in range(sigmas):
+        places = {}
         for kind in kinds:
-            if kind == "dog" and i == 0 and len(sigmas) > 1:
-                continue
-            for plane in _filtered(kind, values, blurred, before, sigma, mode):
-                out[at] = plane
-                at += 1
-        before = blurred
+            if kind != "dog" or i > 0 or sigmas == 1:
+                places[kind] = at
+                at += ndim if kind.endswith("eigenvalues") else 1
+        layout.append(places)
+    return layout, at
 
 
-def _blurred(values, sigma, mode):
-    weights = kernels((sigma,) * values.ndim, 4.0)
-    return convolve_cpu(values, weights, mode, 0, np.empty_like(values))
-
-
-def _filtered(kind, values, blurred, before, sigma, mode):
-    ndim = values.ndim
-    if kind == "gaussian":
-        return [blurred]
-    if kind == "dog":
-        return [blurred - before]
-    if kind == "laplace":
-        return [-ndimage.laplace(blurred, mode=mode)]
-    if kind == "sobel":
-        squares = sum((d / 4 ** (ndim - 1)) ** 2 for d in _derivatives(blurred, mode))
-        return [np.sqrt(squares / ndim)]
-    if kind == "hessian_eigenvalues":
-        first = [_gradient(blurred, a) for a in range(ndim)]
-        pairs = itertools.combinations_with_replacement(range(ndim), 2)
-        return _eigenvalues([_gradient(first[a], b) for a, b in pairs])
-    pairs = itertools.combinations_with_replacement(_derivatives(values, mode), 2)
-    return _eigenvalues([_blurred(a * b, sigma, mode) for a, b in pairs])
-
-
-def _derivatives(values, mode):
-    return [ndimage.sobel(values, axis=a, mode=mode) for a in range(values.ndim)]
-
-
-def _gradient(values, axis):
-    return np.zeros_like(values) if values.shape[axis] == 1 else np.gradient(values, axis=axis)
-
-
-def _eigenvalues(parts):
-    ndim = 2 if len(parts) == 3 else 3
-    matrix = np.empty((*parts[0].shape, ndim, ndim), parts[0].dtype)
-    for (a, b), part in zip(itertools.combinations_with_replacement(range(ndim), 2), parts):
-        matrix[..., a, b] = matrix[..., b, a] = part
-    return np.moveaxis(np.linalg.eigvalsh(matrix), -1, 0)[::-1]
+def _fill(steps, values, sigmas, layout, mode, out):
+    ndim, like = values.ndim, values
+    if any(places.keys() - {_TENSOR} for places in layout):
+        spare = [np.empty_like(like) for _ in range(2 if "dog" in layout[-1] else 1)]
+        before = values
+        for i, (sigma, places) in enumerate(zip(sigmas, layout)):
+            blurred = out[places["gaussian"]] if "gaussian" in places else spare[i % len(spare)]
+            steps.blur(values, sigma, mode, blurred)
+            derived = tuple(places.get(kind, -1) for kind in _DERIVED)
+            if max(derived) >= 0:
+                steps.derive(blurred, before, mode, derived, out)
+            before = blurred
+        del spare, before, blurred
+    if _TENSOR in layout[0]:
+        count = ndim * (ndim + 1) // 2
+        products, others = (np.empty((n, *like.shape), like.dtype) for n in (count, count - ndim))
+        steps.products(values, mode, products)
+        for sigma, places in zip(sigmas, layout):
+            diagonal = out[places[_TENSOR] : places[_TENSOR] + ndim]
+            for product, blurred in zip(products, (*diagonal, *others)):
+                steps.blur(product, sigma, mode, blurred)
+            steps.eigenvalues(diagonal, others)
