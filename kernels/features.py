@@ -83,8 +83,9 @@ def above(i, n):
 # --- CPU --------------------------------------------------------------------------------------
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy")
-_eigenvalues2 = _compiled(eigenvalues2)
-_eigenvalues3 = _compiled(eigenvalues3)
+_inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+_eigenvalues2 = _inlined(eigenvalues2)
+_eigenvalues3 = _inlined(eigenvalues3)
 _below, _above = _compiled(below), _compiled(above)
 
 
@@ -120,6 +121,12 @@ def eigenvalues_cpu(diagonal, others):
 
 def _volume(shape) -> tuple[tuple[int, int, int], int]:
     return (1,) * (3 - len(shape)) + tuple(shape), len(shape)
+
+
+@_compiled
+def _copy(a, out):
+    for i in range(out.size):
+        out[i] = a[i]
 
 
 @_compiled
@@ -202,7 +209,7 @@ def _gradient(source, z, y, volume, ndim, mode, nothing, work, out):
             _sum(back, _row(source, z, y + k - 1, volume, mode, nothing), front, smooth)
             _difference(back, front, change)
         else:
-            smooth[:] = _row(source, z, y + k - 1, volume, mode, nothing)
+            _copy(_row(source, z, y + k - 1, volume, mode, nothing), smooth)
     _sum(work[3], work[4], work[5], work[0])
     _difference(work[3], work[5], work[1])
     _pad(work[0], mode)
@@ -315,12 +322,13 @@ def _matrices(diagonal, others, start, stop, work, out):
     for first in range(start, stop, BATCH):
         n = min(BATCH, stop - first)
         for k in range(3):
-            work[k * BATCH : k * BATCH + n] = diagonal[k, first : first + n]
-            work[(3 + k) * BATCH : (3 + k) * BATCH + n] = others[k, first : first + n]
+            to, off = work[k * BATCH : k * BATCH + n], work[(3 + k) * BATCH : (3 + k) * BATCH + n]
+            _copy(diagonal[k, first : first + n], to)
+            _copy(others[k, first : first + n], off)
         _batch3(work, n)
         at = first - start
         for k in range(3):
-            out[k, at : at + n] = work[(6 + k) * BATCH : (6 + k) * BATCH + n]
+            _copy(work[(6 + k) * BATCH : (6 + k) * BATCH + n], out[k, at : at + n])
 
 
 @_compiled
@@ -346,7 +354,7 @@ def derive_rows(first, last, blurred, before, volume, ndim, mode, factors, place
             _gradient(blurred, z, y, volume, ndim, mode, nothing, wide, gradient)
             _magnitude(gradient, scale, out[sobel, start:stop])
         if laplace >= 0:
-            padded[1 : n + 1] = line
+            _copy(line, padded[1 : n + 1])
             _pad(padded, mode)
             back = front = nothing
             if ndim == 3:
