@@ -24,7 +24,14 @@ BATCH = 256
 # Below this an element counts as nothing beside 1.
 _TINY = 1e-290
 # cos(arccos(t) / 3) for t in [0, 1] to 1e-6, from where two steps of Newton's reach float64.
-_C0, _C1, _C2, _C3, _C4, _C5 = 0.86602596, 0.16662294, -0.04755537, 0.02198093, -0.00905647, 0.00198243
+_C0, _C1, _C2, _C3, _C4, _C5 = (
+    0.86602596,
+    0.16662294,
+    -0.04755537,
+    0.02198093,
+    -0.00905647,
+    0.00198243,
+)
 
 
 def eigenvalues2(a, b, d):
@@ -80,13 +87,20 @@ def above(i, n):
     return i + 1 if i < n - 1 else n - 1
 
 
+def factor(i, n, half):
+    """What to multiply a difference at i by: one-sided at the border, 0 along an axis of one."""
+    if n == 1:
+        return half - half
+    return half if 0 < i < n - 1 else half + half
+
+
 # --- CPU --------------------------------------------------------------------------------------
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy")
 _inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
 _eigenvalues2 = _inlined(eigenvalues2)
 _eigenvalues3 = _inlined(eigenvalues3)
-_below, _above = _compiled(below), _compiled(above)
+_below, _above, _factor = _compiled(below), _compiled(above), _compiled(factor)
 
 
 def derive_cpu(blurred, before, mode: str, places, out):
@@ -223,13 +237,6 @@ def _gradient(source, z, y, volume, ndim, mode, nothing, work, out):
 
 
 @_compiled
-def _factor(i, n, half):
-    """What to multiply a difference at i by: nothing along an axis of one."""
-    distance = _above(i, n) - _below(i, n)
-    return half * (2 // distance) if distance > 0 else half * 0
-
-
-@_compiled
 def _along(row, half, out):
     """The derivative along a row."""
     n = out.size
@@ -247,7 +254,7 @@ def _hessian(source, z, y, volume, ndim, half, work, out):
     depth, height, _ = volume
     line = _row(source, z, y, volume, 1, work[0])
     y0, y1 = _below(y, height), _above(y, height)
-    fy = work.dtype.type(_factor(y, height, half))
+    fy = _factor(y, height, half)
     _slope(
         _row(source, z, y0, volume, 1, work[0]), _row(source, z, y1, volume, 1, work[0]), fy,
         work[1],
@@ -259,15 +266,15 @@ def _hessian(source, z, y, volume, ndim, half, work, out):
     _curve(
         _row(source, z, _below(y0, height), volume, 1, work[0]),
         _row(source, z, _above(y0, height), volume, 1, work[0]),
-        work.dtype.type(_factor(y0, height, half)),
+        _factor(y0, height, half),
         _row(source, z, _below(y1, height), volume, 1, work[0]),
         _row(source, z, _above(y1, height), volume, 1, work[0]),
-        work.dtype.type(_factor(y1, height, half)), fy, out[yy],
+        _factor(y1, height, half), fy, out[yy],
     )  # fmt: skip
     if ndim == 2:
         return
     z0, z1 = _below(z, depth), _above(z, depth)
-    fz = work.dtype.type(_factor(z, depth, half))
+    fz = _factor(z, depth, half)
     _slope(
         _row(source, z0, y, volume, 1, work[0]), _row(source, z1, y, volume, 1, work[0]), fz,
         work[2],
@@ -281,10 +288,10 @@ def _hessian(source, z, y, volume, ndim, half, work, out):
     _curve(
         _row(source, _below(z0, depth), y, volume, 1, work[0]),
         _row(source, _above(z0, depth), y, volume, 1, work[0]),
-        work.dtype.type(_factor(z0, depth, half)),
+        _factor(z0, depth, half),
         _row(source, _below(z1, depth), y, volume, 1, work[0]),
         _row(source, _above(z1, depth), y, volume, 1, work[0]),
-        work.dtype.type(_factor(z1, depth, half)), fz, out[0],
+        _factor(z1, depth, half), fz, out[0],
     )  # fmt: skip
 
 
@@ -391,8 +398,218 @@ def product_rows(first, last, values, volume, ndim, mode, out):
 @_compiled
 def eigenvalue_batches(first, last, diagonal, others):
     """Batches [first, last) of matrices, in place."""
-    ndim, count = diagonal.shape
+    count = diagonal.shape[1]
     work = np.empty(9 * BATCH, np.float64)
     for batch in range(first, last):
         start, stop = batch * BATCH, min((batch + 1) * BATCH, count)
         _matrices(diagonal, others, start, stop, work, diagonal[:, start:stop])
+
+
+# --- CUDA -------------------------------------------------------------------------------------
+
+_below_cuda, _above_cuda, _factor_cuda, _eigenvalues2_cuda, _eigenvalues3_cuda = (
+    cuda.jit(device=True)(function)
+    for function in (below, above, factor, eigenvalues2, eigenvalues3)
+)
+
+
+def _launched(count: int) -> tuple[int, int]:
+    """Grid and block."""
+    block = 8 if launch.simulating() else 256
+    return launch.blocks(count, block, most=2 if launch.simulating() else 1 << 20), block
+
+
+def derive_cuda(blurred, shape, mode: str, places, out, stream=0):
+    """As `derive_cpu`, of flat arrays and without the difference to the image before."""
+    volume, ndim = _volume(shape)
+    kind = out.dtype.type
+    out, source = launch.device_array(out), launch.device_array(blurred)
+    config = (*_launched(source.size), stream)
+    how = MODES.index(mode)
+    sobel, laplace, hessian = places
+    if sobel >= 0:
+        scale = kind(0.25 ** (ndim - 1) / math.sqrt(ndim))
+        sobel_voxels[config](source, volume, ndim, how, scale, sobel, out)
+    if laplace >= 0:
+        laplace_voxels[config](
+            source, volume, ndim, MODES.index(mode), kind(2 * ndim), laplace, out
+        )
+    if hessian >= 0:
+        hessian_voxels[config](source, volume, ndim, kind(0.5), hessian, out)
+
+
+def products_cuda(values, shape, mode: str, out, stream=0):
+    """As `products_cpu`, of flat arrays."""
+    volume, ndim = _volume(shape)
+    values, out = launch.device_array(values), launch.device_array(out)
+    config = (*_launched(values.size), stream)
+    product_voxels[config](values, volume, ndim, MODES.index(mode), out)
+
+
+def eigenvalues_cuda(diagonal, others, stream=0):
+    """As `eigenvalues_cpu`, of flat planes."""
+    diagonal, others = launch.device_array(diagonal), launch.device_array(others)
+    eigenvalue_voxels[(*_launched(diagonal.shape[1]), stream)](diagonal, others)
+
+
+@cuda.jit(device=True)
+def _at(source, z, y, x, volume, mode):
+    """The value at a place, or beyond the border."""
+    depth, height, width = volume
+    z, y, x = (
+        outside_cuda(z, depth, mode),
+        outside_cuda(y, height, mode),
+        outside_cuda(x, width, mode),
+    )
+    if z < 0 or y < 0 or x < 0:
+        return source.dtype.type(0)
+    return source[(z * height + y) * width + x]
+
+
+@cuda.jit(device=True)
+def _line(source, z, y, x, volume, ndim, mode):
+    """A line of three across y: smoothed along z, and its change along z."""
+    centre = _at(source, z, y, x, volume, mode)
+    if ndim == 2:
+        return centre, centre - centre
+    back = _at(source, z - 1, y, x, volume, mode)
+    front = _at(source, z + 1, y, x, volume, mode)
+    return back + (centre + centre) + front, front - back
+
+
+@cuda.jit(device=True)
+def _square(source, z, y, x, volume, ndim, mode):
+    """A square across x: smoothed, and its changes along y and z."""
+    s0, c0 = _line(source, z, y - 1, x, volume, ndim, mode)
+    s1, c1 = _line(source, z, y, x, volume, ndim, mode)
+    s2, c2 = _line(source, z, y + 1, x, volume, ndim, mode)
+    return s0 + (s1 + s1) + s2, s2 - s0, c0 + (c1 + c1) + c2
+
+
+@cuda.jit(device=True)
+def _gradient_at(source, z, y, x, volume, ndim, mode):
+    """Sobel's derivatives along x, y, z, not divided."""
+    s0, y0, z0 = _square(source, z, y, x - 1, volume, ndim, mode)
+    _, y1, z1 = _square(source, z, y, x, volume, ndim, mode)
+    s2, y2, z2 = _square(source, z, y, x + 1, volume, ndim, mode)
+    return s2 - s0, y0 + (y1 + y1) + y2, z0 + (z1 + z1) + z2
+
+
+@cuda.jit(device=True)
+def _place(voxel, volume):
+    row, width = voxel // volume[2], volume[2]
+    return row // volume[1], row % volume[1], voxel - row * width
+
+
+@cuda.jit
+def sobel_voxels(source, volume, ndim, mode, scale, plane, out):
+    for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
+        z, y, x = _place(voxel, volume)
+        gx, gy, gz = _gradient_at(source, z, y, x, volume, ndim, mode)
+        out[plane, voxel] = math.sqrt(gx * gx + gy * gy + gz * gz) * scale
+
+
+@cuda.jit
+def product_voxels(source, volume, ndim, mode, out):
+    for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
+        z, y, x = _place(voxel, volume)
+        gx, gy, gz = _gradient_at(source, z, y, x, volume, ndim, mode)
+        if ndim == 2:
+            out[0, voxel], out[1, voxel], out[2, voxel] = gy * gy, gx * gx, gy * gx
+        else:
+            out[0, voxel], out[1, voxel], out[2, voxel] = gz * gz, gy * gy, gx * gx
+            out[3, voxel], out[4, voxel], out[5, voxel] = gz * gy, gz * gx, gy * gx
+
+
+@cuda.jit
+def laplace_voxels(source, volume, ndim, mode, centre, plane, out):
+    for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
+        z, y, x = _place(voxel, volume)
+        left = _at(source, z, y, x - 1, volume, mode)
+        right = _at(source, z, y, x + 1, volume, mode)
+        up = _at(source, z, y - 1, x, volume, mode)
+        down = _at(source, z, y + 1, x, volume, mode)
+        value = source[voxel] * centre - (left + right) - (up + down)
+        if ndim == 3:
+            back = _at(source, z - 1, y, x, volume, mode)
+            value -= back + _at(source, z + 1, y, x, volume, mode)
+        out[plane, voxel] = value
+
+
+@cuda.jit(device=True)
+def _slope_at(source, at, i, n, step, half):
+    """The derivative at element i of an axis."""
+    change = (
+        source[at + (_above_cuda(i, n) - i) * step] - source[at + (_below_cuda(i, n) - i) * step]
+    )
+    return change * _factor_cuda(i, n, half)
+
+
+@cuda.jit(device=True)
+def _curve_at(source, at, i, n, step, half):
+    """The second derivative along an axis."""
+    low, high = _below_cuda(i, n), _above_cuda(i, n)
+    right = _slope_at(source, at + (high - i) * step, high, n, step, half)
+    left = _slope_at(source, at + (low - i) * step, low, n, step, half)
+    return (right - left) * _factor_cuda(i, n, half)
+
+
+@cuda.jit(device=True)
+def _twist_at(source, at, first, second, half):
+    """The derivative along one axis, then along another; each as (i, n, step)."""
+    i, n, step = first
+    j, m, jump = second
+    right = _slope_at(source, at + (_above_cuda(j, m) - j) * jump, i, n, step, half)
+    left = _slope_at(source, at + (_below_cuda(j, m) - j) * jump, i, n, step, half)
+    return (right - left) * _factor_cuda(j, m, half)
+
+
+@cuda.jit
+def hessian_voxels(source, volume, ndim, half, plane, out):
+    for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
+        depth, height, width = volume
+        z, y, x = _place(voxel, volume)
+        on_z, on_y, on_x = (z, depth, height * width), (y, height, width), (x, width, 1)
+        yy = np.float64(_curve_at(source, voxel, y, height, width, half))
+        xx = np.float64(_curve_at(source, voxel, x, width, 1, half))
+        yx = np.float64(_twist_at(source, voxel, on_y, on_x, half))
+        if ndim == 2:
+            out[plane, voxel], out[plane + 1, voxel] = _eigenvalues2_cuda(yy, xx, yx)
+        else:
+            zz = np.float64(_curve_at(source, voxel, z, depth, height * width, half))
+            zy = np.float64(_twist_at(source, voxel, on_z, on_y, half))
+            zx = np.float64(_twist_at(source, voxel, on_z, on_x, half))
+            out[plane, voxel], out[plane + 1, voxel], out[plane + 2, voxel] = _eigenvalues3_cuda(
+                zz, yy, xx, zy, zx, yx
+            )
+
+
+@cuda.jit
+def eigenvalue_voxels(diagonal, others):
+    for voxel in range(cuda.grid(1), diagonal.shape[1], cuda.gridsize(1)):
+        a, b = np.float64(diagonal[0, voxel]), np.float64(diagonal[1, voxel])
+        d = np.float64(others[0, voxel])
+        if diagonal.shape[0] == 2:
+            diagonal[0, voxel], diagonal[1, voxel] = _eigenvalues2_cuda(a, b, d)
+        else:
+            c, e = np.float64(diagonal[2, voxel]), np.float64(others[1, voxel])
+            f = np.float64(others[2, voxel])
+            diagonal[0, voxel], diagonal[1, voxel], diagonal[2, voxel] = _eigenvalues3_cuda(
+                a, b, c, d, e, f
+            )
+
+
+def cuda_signatures():
+    """(kernel, argument types, most registers a thread may take) of the main dtypes."""
+    volume, count = types.UniTuple(types.int64, 3), types.int64
+    listed = []
+    for real in (types.float32, types.float64):
+        line, planes = real[::1], real[:, ::1]
+        listed += [
+            (sobel_voxels, (line, volume, count, count, real, count, planes), 128),
+            (product_voxels, (line, volume, count, count, planes), 128),
+            (laplace_voxels, (line, volume, count, count, real, count, planes), 128),
+            (hessian_voxels, (line, volume, count, real, count, planes), 128),
+            (eigenvalue_voxels, (planes, planes), 128),
+        ]
+    return listed

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..._backend import array_namespace
 from ...kernels.features import derive_cpu, eigenvalues_cpu, products_cpu
 from ...kernels.gaussian import convolve_cpu
 from ..filters.smoothing import kernels
@@ -23,6 +24,11 @@ class _Steps:
     eigenvalues = staticmethod(eigenvalues_cpu)
 
     @staticmethod
+    def rows(values, dtype):
+        """Rows that lie in memory one after the other, and that may be written to."""
+        return np.require(values, dtype, ("C", "W"))
+
+    @staticmethod
     def blur(values, sigma, mode, out):
         convolve_cpu(values, kernels((sigma,) * values.ndim, 4.0), mode, 0, out)
 
@@ -32,9 +38,8 @@ def bank(steps, image, sigmas, kinds, channel_axis, mode, *, keep):
     channels = 1 if channel_axis is None else image.shape[channel_axis]
     layout, count = _layout(len(sigmas), kinds, image.ndim - (channel_axis is not None))
     image, out, new = planes(image, channel_axis, channels * count, keep=keep)
-    for i, values in enumerate(image):
-        # The kernels want rows that lie in memory one after the other, and may be written to.
-        values = np.require(values, out.dtype, ("C", "W"))
+    for i, values in enumerate(out[:channels] if keep else image):
+        values = steps.rows(values, out.dtype)
         _fill(steps, values, sigmas, layout, mode, new[i * count : (i + 1) * count])
     return last(out)
 
@@ -52,25 +57,39 @@ def _layout(sigmas: int, kinds, ndim: int) -> tuple[list[dict[str, int]], int]:
     return layout, at
 
 
+def empty(values, count=()):
+    return array_namespace(values).empty((*count, *values.shape), values.dtype)
+
+
 def _fill(steps, values, sigmas, layout, mode, out):
-    ndim, like = values.ndim, values
     if any(places.keys() - {_TENSOR} for places in layout):
-        spare = [np.empty_like(like) for _ in range(2 if "dog" in layout[-1] else 1)]
-        before = values
-        for i, (sigma, places) in enumerate(zip(sigmas, layout)):
-            blurred = out[places["gaussian"]] if "gaussian" in places else spare[i % len(spare)]
-            steps.blur(values, sigma, mode, blurred)
-            derived = tuple(places.get(kind, -1) for kind in _DERIVED)
-            if max(derived) >= 0:
-                steps.derive(blurred, before, mode, derived, out)
-            before = blurred
-        del spare, before, blurred
+        _fill_derived(steps, values, sigmas, layout, mode, out)
     if _TENSOR in layout[0]:
-        count = ndim * (ndim + 1) // 2
-        products, others = (np.empty((n, *like.shape), like.dtype) for n in (count, count - ndim))
-        steps.products(values, mode, products)
-        for sigma, places in zip(sigmas, layout):
-            diagonal = out[places[_TENSOR] : places[_TENSOR] + ndim]
-            for product, blurred in zip(products, (*diagonal, *others)):
-                steps.blur(product, sigma, mode, blurred)
-            steps.eigenvalues(diagonal, others)
+        _fill_tensor(steps, values, sigmas, layout, mode, out)
+
+
+def _fill_derived(steps, values, sigmas, layout, mode, out):
+    """Blur once for each sigma, where it is asked for in its own plane."""
+    own = "gaussian" in layout[0]
+    spare = [values[:0] if own else empty(values) for _ in range(1 + ("dog" in layout[-1]))]
+    before = values
+    for i, (sigma, places) in enumerate(zip(sigmas, layout)):
+        blurred = out[places["gaussian"]] if own else spare[i % len(spare)]
+        steps.blur(values, sigma, mode, blurred)
+        derived = tuple(places.get(kind, -1) for kind in _DERIVED)
+        if max(derived) >= 0:
+            steps.derive(blurred, before, mode, derived, out)
+        before = blurred
+
+
+def _fill_tensor(steps, values, sigmas, layout, mode, out):
+    """Smooth the products into the planes of the eigenvalues, as far as they reach."""
+    ndim = values.ndim
+    count = ndim * (ndim + 1) // 2
+    products, others = empty(values, (count,)), empty(values, (count - ndim,))
+    steps.products(values, mode, products)
+    for sigma, places in zip(sigmas, layout):
+        diagonal = out[places[_TENSOR] : places[_TENSOR] + ndim]
+        for product, blurred in zip(products, (*diagonal, *others)):
+            steps.blur(product, sigma, mode, blurred)
+        steps.eigenvalues(diagonal, others)
