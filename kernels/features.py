@@ -22,7 +22,7 @@ from .gaussian import MODES, outside_cpu, outside_cuda
 # Matrices whose eigenvalues are computed in one loop.
 BATCH = 256
 # Below this an element counts as nothing beside 1.
-_TINY = 1e-290
+_TINY = 1e-300
 # cos(arccos(t) / 3) for t in [0, 1] to 1e-6, from where two steps of Newton's reach float64.
 _C0, _C1, _C2, _C3, _C4, _C5 = (
     0.86602596,
@@ -190,14 +190,12 @@ def _peak(row, up, down, front, back, centre, out):
 
 
 @_compiled
-def _row(source, z, y, volume, mode, nothing):
-    """A row of the image, or beyond its border."""
-    depth, height, width = volume
-    z, y = outside_cpu(z, depth, mode), outside_cpu(y, height, mode)
+def _row(source, z, y, volume, nothing):
+    """A row of the image, or nothing where an index is negative."""
     if z < 0 or y < 0:
         return nothing
-    at = (z * height + y) * width
-    return source[at : at + width]
+    at = (z * volume[1] + y) * volume[2]
+    return source[at : at + volume[2]]
 
 
 @_compiled
@@ -214,16 +212,18 @@ def _gradient(source, z, y, volume, ndim, mode, nothing, work, out):
 
     `work` has nine rows, each an element longer at both ends.
     """
-    n = volume[2]
+    depth, height, n = volume
+    z0, z1 = outside_cpu(z - 1, depth, mode), outside_cpu(z + 1, depth, mode)
     for k in range(3):
+        at = outside_cpu(y + k - 1, height, mode)
         smooth, change = work[3 + k, 1 : n + 1], work[6 + k, 1 : n + 1]
         if ndim == 3:
-            back = _row(source, z - 1, y + k - 1, volume, mode, nothing)
-            front = _row(source, z + 1, y + k - 1, volume, mode, nothing)
-            _sum(back, _row(source, z, y + k - 1, volume, mode, nothing), front, smooth)
+            back = _row(source, z0, at, volume, nothing)
+            front = _row(source, z1, at, volume, nothing)
+            _sum(back, _row(source, z, at, volume, nothing), front, smooth)
             _difference(back, front, change)
         else:
-            _copy(_row(source, z, y + k - 1, volume, mode, nothing), smooth)
+            _copy(_row(source, z, at, volume, nothing), smooth)
     _sum(work[3], work[4], work[5], work[0])
     _difference(work[3], work[5], work[1])
     _pad(work[0], mode)
@@ -249,65 +249,56 @@ def _along(row, half, out):
 
 
 @_compiled
-def _hessian(source, z, y, volume, ndim, half, work, out):
+def _hessian(source, z, y, volume, ndim, half, nothing, slope, out):
     """Second derivatives of a row, without z in 2-D, into the rows of `out`."""
     depth, height, _ = volume
-    line = _row(source, z, y, volume, 1, work[0])
+    yy, xx, yx = (0, 1, 2) if ndim == 2 else (1, 2, 5)
     y0, y1 = _below(y, height), _above(y, height)
     fy = _factor(y, height, half)
-    _slope(
-        _row(source, z, y0, volume, 1, work[0]), _row(source, z, y1, volume, 1, work[0]), fy,
-        work[1],
-    )  # fmt: skip
-    _along(line, half, work[0])
-    yy, xx, yx = (0, 1, 2) if ndim == 2 else (1, 2, 5)
-    _along(work[0], half, out[xx])
-    _along(work[1], half, out[yx])
+    back, front = _row(source, z, y0, volume, nothing), _row(source, z, y1, volume, nothing)
+    _along(_row(source, z, y, volume, nothing), half, slope)
+    _along(slope, half, out[xx])
+    _slope(back, front, fy, slope)
+    _along(slope, half, out[yx])
     _curve(
-        _row(source, z, _below(y0, height), volume, 1, work[0]),
-        _row(source, z, _above(y0, height), volume, 1, work[0]),
-        _factor(y0, height, half),
-        _row(source, z, _below(y1, height), volume, 1, work[0]),
-        _row(source, z, _above(y1, height), volume, 1, work[0]),
-        _factor(y1, height, half), fy, out[yy],
+        _row(source, z, _below(y0, height), volume, nothing),
+        _row(source, z, _above(y0, height), volume, nothing), _factor(y0, height, half),
+        _row(source, z, _below(y1, height), volume, nothing),
+        _row(source, z, _above(y1, height), volume, nothing), _factor(y1, height, half), fy,
+        out[yy],
     )  # fmt: skip
     if ndim == 2:
         return
     z0, z1 = _below(z, depth), _above(z, depth)
     fz = _factor(z, depth, half)
-    _slope(
-        _row(source, z0, y, volume, 1, work[0]), _row(source, z1, y, volume, 1, work[0]), fz,
-        work[2],
-    )  # fmt: skip
-    _along(work[2], half, out[4])
+    back, front = _row(source, z0, y, volume, nothing), _row(source, z1, y, volume, nothing)
+    _slope(back, front, fz, slope)
+    _along(slope, half, out[4])
     _curve(
-        _row(source, z0, y0, volume, 1, work[0]), _row(source, z1, y0, volume, 1, work[0]), fz,
-        _row(source, z0, y1, volume, 1, work[0]), _row(source, z1, y1, volume, 1, work[0]), fz,
-        fy, out[3],
+        _row(source, z0, y0, volume, nothing), _row(source, z1, y0, volume, nothing), fz,
+        _row(source, z0, y1, volume, nothing), _row(source, z1, y1, volume, nothing), fz, fy,
+        out[3],
     )  # fmt: skip
     _curve(
-        _row(source, _below(z0, depth), y, volume, 1, work[0]),
-        _row(source, _above(z0, depth), y, volume, 1, work[0]),
-        _factor(z0, depth, half),
-        _row(source, _below(z1, depth), y, volume, 1, work[0]),
-        _row(source, _above(z1, depth), y, volume, 1, work[0]),
-        _factor(z1, depth, half), fz, out[0],
+        _row(source, _below(z0, depth), y, volume, nothing),
+        _row(source, _above(z0, depth), y, volume, nothing), _factor(z0, depth, half),
+        _row(source, _below(z1, depth), y, volume, nothing),
+        _row(source, _above(z1, depth), y, volume, nothing), _factor(z1, depth, half), fz,
+        out[0],
     )  # fmt: skip
 
 
 @_compiled
-def _batch2(a, b, d, first, second):
-    for i in range(first.size):
-        high, low = _eigenvalues2(np.float64(a[i]), np.float64(b[i]), np.float64(d[i]))
-        first[i] = high
-        second[i] = low
-
-
-@_compiled
-def _batch3(work, n):
-    """Six elements in, three eigenvalues out, all in one array: so the loop has no pointers that
-    might meet, and the compiler can do several matrices at a time."""
-    for i in range(n):
+def _solve(work, count, ndim):
+    """Six rows of elements in, three of eigenvalues out, all in one array: so the loops have no
+    pointers that might meet, and the compiler can do several matrices at a time."""
+    if ndim == 2:
+        for i in range(count):
+            high, low = _eigenvalues2(work[i], work[BATCH + i], work[2 * BATCH + i])
+            work[6 * BATCH + i] = high
+            work[7 * BATCH + i] = low
+        return
+    for i in range(count):
         high, middle, low = _eigenvalues3(
             work[i], work[BATCH + i], work[2 * BATCH + i], work[3 * BATCH + i],
             work[4 * BATCH + i], work[5 * BATCH + i],
@@ -315,27 +306,6 @@ def _batch3(work, n):
         work[6 * BATCH + i] = high
         work[7 * BATCH + i] = middle
         work[8 * BATCH + i] = low
-
-
-@_compiled
-def _matrices(diagonal, others, start, stop, work, out):
-    """The eigenvalues of matrices [start, stop) into `out`, from its first element on."""
-    ndim = len(diagonal)
-    if ndim == 2:
-        n = stop - start
-        _batch2(diagonal[0, start:stop], diagonal[1, start:stop], others[0, start:stop],
-                out[0, :n], out[1, :n])  # fmt: skip
-        return
-    for first in range(start, stop, BATCH):
-        n = min(BATCH, stop - first)
-        for k in range(3):
-            to, off = work[k * BATCH : k * BATCH + n], work[(3 + k) * BATCH : (3 + k) * BATCH + n]
-            _copy(diagonal[k, first : first + n], to)
-            _copy(others[k, first : first + n], off)
-        _batch3(work, n)
-        at = first - start
-        for k in range(3):
-            _copy(work[(6 + k) * BATCH : (6 + k) * BATCH + n], out[k, at : at + n])
 
 
 @_compiled
@@ -348,7 +318,7 @@ def derive_rows(first, last, blurred, before, volume, ndim, mode, factors, place
     padded = np.empty(n + 2, out.dtype)
     wide = np.zeros((9, n + 2), out.dtype)
     gradient = np.zeros((3, n), out.dtype)
-    slopes = np.empty((3, n), out.dtype)
+    slope = np.empty(n, out.dtype)
     second = np.empty((6, n), out.dtype)
     work = np.empty(9 * BATCH, np.float64)
     for r in range(first, last):
@@ -365,15 +335,21 @@ def derive_rows(first, last, blurred, before, volume, ndim, mode, factors, place
             _pad(padded, mode)
             back = front = nothing
             if ndim == 3:
-                back = _row(blurred, z - 1, y, volume, mode, nothing)
-                front = _row(blurred, z + 1, y, volume, mode, nothing)
-            up = _row(blurred, z, y - 1, volume, mode, nothing)
-            down = _row(blurred, z, y + 1, volume, mode, nothing)
+                back = _row(blurred, outside_cpu(z - 1, volume[0], mode), y, volume, nothing)
+                front = _row(blurred, outside_cpu(z + 1, volume[0], mode), y, volume, nothing)
+            up = _row(blurred, z, outside_cpu(y - 1, height, mode), volume, nothing)
+            down = _row(blurred, z, outside_cpu(y + 1, height, mode), volume, nothing)
             _peak(padded, up, down, back, front, centre, out[laplace, start:stop])
         if hessian >= 0:
-            _hessian(blurred, z, y, volume, ndim, half, slopes, second)
-            target = out[hessian : hessian + ndim, start:stop]
-            _matrices(second[:ndim], second[ndim:], 0, n, work, target)
+            _hessian(blurred, z, y, volume, ndim, half, nothing, slope, second)
+            for i in range(0, n, BATCH):
+                m = min(BATCH, n - i)
+                for k in range(ndim * (ndim + 1) // 2):
+                    _copy(second[k, i : i + m], work[k * BATCH : k * BATCH + m])
+                _solve(work, m, ndim)
+                for k in range(ndim):
+                    found = work[(6 + k) * BATCH : (6 + k) * BATCH + m]
+                    _copy(found, out[hessian + k, start + i : start + i + m])
 
 
 @_compiled
@@ -398,11 +374,18 @@ def product_rows(first, last, values, volume, ndim, mode, out):
 @_compiled
 def eigenvalue_batches(first, last, diagonal, others):
     """Batches [first, last) of matrices, in place."""
-    count = diagonal.shape[1]
+    ndim, count = diagonal.shape
     work = np.empty(9 * BATCH, np.float64)
     for batch in range(first, last):
         start, stop = batch * BATCH, min((batch + 1) * BATCH, count)
-        _matrices(diagonal, others, start, stop, work, diagonal[:, start:stop])
+        m = stop - start
+        for k in range(ndim):
+            _copy(diagonal[k, start:stop], work[k * BATCH : k * BATCH + m])
+        for k in range(len(others)):
+            _copy(others[k, start:stop], work[(ndim + k) * BATCH : (ndim + k) * BATCH + m])
+        _solve(work, m, ndim)
+        for k in range(ndim):
+            _copy(work[(6 + k) * BATCH : (6 + k) * BATCH + m], diagonal[k, start:stop])
 
 
 # --- CUDA -------------------------------------------------------------------------------------

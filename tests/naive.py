@@ -275,3 +275,16 @@ def merge_leaves(image, leaves, threshold, criterion):
                 regions[(regions == a) | (regions == b)] = min(a, b)
                 merged = True
     return np.unique(regions, return_inverse=True)[1].reshape(image.shape) + 1
+
+
+def neighborhood(image, radius, mode, cval):
+    """The values around each element, by a correlation with a kernel of a single one each."""
+    from scipy import ndimage
+
+    size = (2 * radius + 1,) * image.ndim
+    features = []
+    for index in np.ndindex(size):
+        kernel = np.zeros(size)
+        kernel[index] = 1
+        features.append(ndimage.correlate(image, kernel, mode=mode, cval=cval))
+    return np.stack(features, axis=-1)

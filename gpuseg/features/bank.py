@@ -72,8 +72,12 @@ def filter_bank(image, sigmas=(2, 5, 8), kinds=KINDS, *, channel_axis=None, mode
     ``"sobel"``, ``"hessian_eigenvalues"``) and `skimage.feature.structure_tensor_eigenvalues` for
     floating-point images. Along an axis of a single voxel, derivatives are 0.
 
-    Beside image and result, the CPU form needs for each voxel two numbers of the result's type,
-    and for ``"structure_tensor_eigenvalues"`` 4 in 2-D and 9 in 3-D.
+    Beside image and result, the CPU form needs about 4 MB a thread and for each voxel two numbers
+    of the result's type, for ``"structure_tensor_eigenvalues"`` 4 in 2-D and 9 in 3-D; and one
+    more for an image of another type, or whose rows do not lie one after the other in memory.
+
+    Eigenvalues are those of float64 arithmetic for a float32 image. For a float64 image, two that
+    are equal may come out 5e-8 of the largest apart.
 
     References
     ----------
