@@ -8,37 +8,35 @@ from common import measure, noise
 
 from gpuseg import metrics
 
-SHAPE = (256, 256, 256)
 
-
-def _pair(classes):
+def _pair(classes, size=256):
     """Classes of smooth noise, and what a noisier image gives."""
-    image = noise(SHAPE, 3.0)
+    image = noise((size,) * 3, 3.0)
     edges = np.quantile(image.ravel()[::97], np.linspace(0, 1, classes + 1)[1:-1])
-    other = image + np.float32(0.3) * noise(SHAPE)
+    other = image + np.float32(0.3) * noise((size,) * 3)
     return tuple(np.digitize(a, edges).astype(np.uint8) for a in (image, other))
 
 
 @pytest.mark.parametrize("who", ["gpuseg", "scikit-learn"])
 def bench_dice(benchmark, who):
-    true, found = (a > 0 for a in _pair(2))
+    true, found = (a > 0 for a in _pair(2, 512))
     calls = {
         "gpuseg": lambda: metrics.dice(true, found),
         "scikit-learn": lambda: sklearn.metrics.f1_score(true.ravel(), found.ravel()),
     }
-    result = measure(benchmark, who, calls[who], case="dice 256^3 bool", voxels=true.size)
+    result = measure(benchmark, who, calls[who], case="dice 512^3 bool", voxels=true.size)
     assert abs(result - calls["gpuseg"]()) < 1e-9
 
 
 @pytest.mark.parametrize("who", ["gpuseg", "scikit-learn"])
-@pytest.mark.parametrize("classes", [2, 8])
-def bench_confusion_matrix(benchmark, who, classes):
-    true, found = _pair(classes)
+@pytest.mark.parametrize(("classes", "size"), [(2, 256), (8, 512)])
+def bench_confusion_matrix(benchmark, who, classes, size):
+    true, found = _pair(classes, size)
     calls = {
         "gpuseg": lambda: metrics.confusion_matrix(true, found),
         "scikit-learn": lambda: sklearn.metrics.confusion_matrix(true.ravel(), found.ravel()),
     }
-    case = f"confusion_matrix 256^3 uint8, {classes} classes"
+    case = f"confusion_matrix {size}^3 uint8, {classes} classes"
     result = measure(benchmark, who, calls[who], case=case, voxels=true.size)
     assert np.array_equal(result, calls["gpuseg"]())
 

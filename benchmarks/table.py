@@ -31,7 +31,8 @@ HEADLINES = {
     "gaussian_mixture": "Gaussian mixtures of 1e6 pixels, 10 steps",
     "markov icm": "Markov random field, 2048^2, 4 classes, start and 5 sweeps",
     "flood": "flood, 4096^2 and 256^3",
-    "confusion_matrix": "confusion matrix 256^3, 2 and 8 classes",
+    "dice": "Dice coefficient, 512^3",
+    "confusion_matrix": "confusion matrix, 2 classes 256^3 and 8 classes 512^3",
 }
 
 
