@@ -150,6 +150,14 @@ class _Add(_Stack):
     # How many voxels around a part of an image the values of that part depend on.
     halo = 0
 
+    def __init_subclass__(cls, **options):
+        # A stack of images does not fit into a table.
+        super().__init_subclass__(auto_wrap_output_keys=None, **options)
+
+    def set_output(self, *, transform=None):
+        """Do nothing: a stack of images is an array, whatever the other steps give."""
+        return self
+
     def transform(self, X):
         """Add the channels.
 
