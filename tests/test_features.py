@@ -283,8 +283,8 @@ def part_and_whole(step, image, low, high):
     first = tuple(max(0, a - step.halo) for a in low)
     last = tuple(min(n, b + step.halo) for n, b in zip(shape, high))
     part = image[tuple(map(slice, first, last))]
-    part = step._compute(part, origin=first, shape=shape)
-    part = part[tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first))]
+    inside = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first))
+    part = step._compute_inside(part, origin=first, shape=shape, inside=inside)
     whole = step._compute(image, origin=(0,) * len(shape), shape=shape)
     return part, whole[tuple(map(slice, low, high))]
 

@@ -193,6 +193,10 @@ class _Add(_Stack):
         names = self._given(input_features, _channels)
         return np.array(self._names(names), dtype=object)
 
+    def _compute_inside(self, image, *, origin, shape, inside):
+        """The features of a part of the image, which has the halo around it."""
+        return self._compute(image, origin=origin, shape=shape)[inside]
+
     def _axes(self, ndim: int | None) -> int:
         """How many axes the images have, as said or as fitted."""
         if ndim is None and not hasattr(self, "shape_"):
@@ -263,9 +267,12 @@ class AddFilters(_Add):
         return _bounded(self.mode, reach(sigmas, kinds))
 
     def _compute(self, image, *, origin, shape):
+        return self._compute_inside(image, origin=origin, shape=shape, inside=None)
+
+    def _compute_inside(self, image, *, origin, shape, inside):
         sigmas, kinds = checked_bank(self.sigmas, self.kinds, self.mode)
         options = {"channel_axis": image.ndim - 1, "mode": self.mode, "keep": True}
-        return run(filter_bank, image, sigmas, kinds, **options)
+        return run(filter_bank, image, sigmas, kinds, **options, inside=inside)
 
     def _names(self, names, ndim=None):
         channels = names if len(names) > 1 else None

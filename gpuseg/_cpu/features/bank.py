@@ -12,8 +12,8 @@ _DERIVED = ("dog", "sobel", "laplace", "hessian_eigenvalues")
 _TENSOR = "structure_tensor_eigenvalues"
 
 
-def filter_bank(image, sigmas, kinds, *, channel_axis, mode, keep=False):
-    return bank(_Steps, image, sigmas, kinds, channel_axis, mode, keep=keep)
+def filter_bank(image, sigmas, kinds, *, channel_axis, mode, keep=False, inside=None):
+    return bank(_Steps, image, sigmas, kinds, channel_axis, mode, keep=keep, inside=inside)
 
 
 class _Steps:
@@ -33,15 +33,23 @@ class _Steps:
         convolve_cpu(values, kernels((sigma,) * values.ndim, 4.0), mode, 0, out)
 
 
-def bank(steps, image, sigmas, kinds, channel_axis, mode, *, keep):
-    """Fill the planes of every channel by the steps of a backend."""
+def bank(steps, image, sigmas, kinds, channel_axis, mode, *, keep, inside):
+    """Fill the planes of every channel by the steps of a backend: all, or the part `inside`."""
     channels = 1 if channel_axis is None else image.shape[channel_axis]
     layout, count = _layout(len(sigmas), kinds, image.ndim - (channel_axis is not None))
-    image, out, new = planes(image, channel_axis, channels * count, keep=keep)
-    for i, values in enumerate(out[:channels] if keep else image):
+    shape = [n for a, n in enumerate(image.shape) if a != channel_axis]
+    region, crop = (None, ...) if inside is None else _grown(inside, shape)
+    image, out, new = planes(image, channel_axis, channels * count, keep=keep, region=region)
+    for i, values in enumerate(out[:channels] if keep and region is None else image):
         values = steps.rows(values, out.dtype)
-        _fill(steps, values, sigmas, layout, mode, new[i * count : (i + 1) * count])
-    return last(out)
+        _fill(steps, values, sigmas, layout, mode, new[i * count : (i + 1) * count], region)
+    return last(out)[crop]
+
+
+def _grown(inside, shape):
+    """The part of an image that derivatives of `inside` need, and `inside` in that part."""
+    region = tuple(slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(inside, shape))
+    return region, tuple(slice(s.start - r.start, s.stop - r.start) for s, r in zip(inside, region))
 
 
 def _layout(sigmas: int, kinds, ndim: int) -> tuple[list[dict[str, int]], int]:
@@ -57,39 +65,51 @@ def _layout(sigmas: int, kinds, ndim: int) -> tuple[list[dict[str, int]], int]:
     return layout, at
 
 
-def empty(values, count=()):
-    return array_namespace(values).empty((*count, *values.shape), values.dtype)
+def empty(values, count=(), region=None):
+    shape = values.shape if region is None else [r.stop - r.start for r in region]
+    return array_namespace(values).empty((*count, *shape), values.dtype)
 
 
-def _fill(steps, values, sigmas, layout, mode, out):
+def _fill(steps, values, sigmas, layout, mode, out, region):
     if any(places.keys() - {_TENSOR} for places in layout):
-        _fill_derived(steps, values, sigmas, layout, mode, out)
+        _fill_derived(steps, values, sigmas, layout, mode, out, region)
     if _TENSOR in layout[0]:
-        _fill_tensor(steps, values, sigmas, layout, mode, out)
+        _fill_tensor(steps, values, sigmas, layout, mode, out, region)
 
 
-def _fill_derived(steps, values, sigmas, layout, mode, out):
+def _blur(steps, values, sigma, mode, out, region):
+    """Blur an image; keep the region."""
+    if region is None:
+        steps.blur(values, sigma, mode, out)
+    else:
+        whole = empty(values)
+        steps.blur(values, sigma, mode, whole)
+        out[...] = whole[region]
+
+
+def _fill_derived(steps, values, sigmas, layout, mode, out, region):
     """Blur once for each sigma, where it is asked for in its own plane."""
     own = "gaussian" in layout[0]
-    spare = [values[:0] if own else empty(values) for _ in range(1 + ("dog" in layout[-1]))]
-    before = values
+    room = values[:0] if own else empty(values, region=region)
+    spare = [room, room if own or "dog" not in layout[-1] else empty(values, region=region)]
+    before = values if region is None else steps.rows(values[region], values.dtype)
     for i, (sigma, places) in enumerate(zip(sigmas, layout)):
-        blurred = out[places["gaussian"]] if own else spare[i % len(spare)]
-        steps.blur(values, sigma, mode, blurred)
+        blurred = out[places["gaussian"]] if own else spare[i % 2]
+        _blur(steps, values, sigma, mode, blurred, region)
         derived = tuple(places.get(kind, -1) for kind in _DERIVED)
         if max(derived) >= 0:
             steps.derive(blurred, before, mode, derived, out)
         before = blurred
 
 
-def _fill_tensor(steps, values, sigmas, layout, mode, out):
+def _fill_tensor(steps, values, sigmas, layout, mode, out, region):
     """Smooth the products into the planes of the eigenvalues, as far as they reach."""
     ndim = values.ndim
     count = ndim * (ndim + 1) // 2
-    products, others = empty(values, (count,)), empty(values, (count - ndim,))
+    products, others = empty(values, (count,)), empty(values, (count - ndim,), region)
     steps.products(values, mode, products)
     for sigma, places in zip(sigmas, layout):
         diagonal = out[places[_TENSOR] : places[_TENSOR] + ndim]
         for product, blurred in zip(products, (*diagonal, *others)):
-            steps.blur(product, sigma, mode, blurred)
+            _blur(steps, product, sigma, mode, blurred, region)
         steps.eigenvalues(diagonal, others)

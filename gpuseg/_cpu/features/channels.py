@@ -10,17 +10,18 @@ def floating(x):
     return np.float64 if x.dtype.kind == "f" and x.dtype.itemsize >= 8 else np.float32
 
 
-def planes(image, channel_axis, count: int, *, keep: bool):
-    """Room for so many channels; first those of the image itself where they are kept.
+def planes(image, channel_axis, count: int, *, keep: bool, region=None):
+    """Room for so many channels of a region; first those of the image itself where they are kept.
 
     Returns the image with its channels first, all planes, and those that are to be filled.
     """
     xp = array_namespace(image)
     image = image[None] if channel_axis is None else xp.moveaxis(image, channel_axis, 0)
     kept = len(image) * keep
-    out = xp.empty((kept + count, *image.shape[1:]), floating(image))
+    part = image if region is None else image[(slice(None), *region)]
+    out = xp.empty((kept + count, *part.shape[1:]), floating(image))
     if keep:
-        out[:kept] = image
+        out[:kept] = part
     return image, out, out[kept:]
 
 

@@ -9,8 +9,8 @@ from ...kernels.features import derive_cuda, eigenvalues_cuda, products_cuda
 from ...kernels.gaussian import convolve_cuda
 
 
-def filter_bank(image, sigmas, kinds, *, channel_axis, mode, keep=False):
-    return shared.bank(_Steps, image, sigmas, kinds, channel_axis, mode, keep=keep)
+def filter_bank(image, sigmas, kinds, *, channel_axis, mode, keep=False, inside=None):
+    return shared.bank(_Steps, image, sigmas, kinds, channel_axis, mode, keep=keep, inside=inside)
 
 
 class _Steps:
