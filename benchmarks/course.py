@@ -183,6 +183,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="RECIPE")
     parser.add_argument("--figure", help="where to write the picture")
     options = parser.parse_args()
+    if min(options.step, options.train, options.trees) < 1:
+        parser.error("--step, --train and --trees must be at least 1")
     image, mask = read(options.image, options.mask, options.step)
     for name, part in (("seen", mask[:, : options.train]), ("unseen", mask[:, options.train :])):
         if part.all() or not part.any():
