@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 from ._backend import BackendError, asarray, asnumpy, device_info, set_device, trace, using
 
 if TYPE_CHECKING:
-    from . import filters, measure, metrics, morphology, plot, report, segmentation
+    from . import (
+        estimators,
+        features,
+        filters,
+        measure,
+        metrics,
+        morphology,
+        pixels,
+        plot,
+        report,
+        segmentation,
+    )
 
 __version__ = "0.1.0"
 
-_MODULES = ("filters", "measure", "metrics", "morphology", "plot", "report", "segmentation")
+_MODULES = ("estimators", "features", "filters", "measure", "metrics", "morphology", "pixels",
+            "plot", "report", "segmentation")  # fmt: skip
 
 __all__ = [
     "BackendError",
@@ -22,10 +34,13 @@ __all__ = [
     "trace",
     "using",
     *_MODULES,
+    "estimators",
+    "features",
     "filters",
     "measure",
     "metrics",
     "morphology",
+    "pixels",
     "plot",
     "report",
     "segmentation",

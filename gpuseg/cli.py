@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -18,6 +15,7 @@ from typer.core import TyperGroup
 
 from . import _jobs
 from ._files import RefusedOutput, check_output, shown, whole_file
+from ._terminal import print_json, print_rows, print_table, progress
 
 # typer carries its own copy of click from 0.26 on: find the classes where BadParameter is.
 _ClickError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -141,13 +139,13 @@ def info(as_json: Json = False) -> None:
 
     found = device_info()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = [("default", found["default"]), ("CPU threads", str(found["cpu"]["threads"]))]
     for step in found["cuda"]["probe"]:
         rows.append((f"CUDA: {step['what']}", ("" if step["ok"] else "no: ") + step["detail"]))
     rows += [(name, version or "not installed") for name, version in found["versions"].items()]
-    _print_rows(rows)
+    print_rows(rows)
 
 
 @app.command()
@@ -159,9 +157,9 @@ def demo(
     """Segment four images that need no download, and write a folder with a report."""
     from . import _demo
 
-    with _using(device), _progress(_demo.STEPS) as step:
+    with _using(device), progress(_demo.STEPS) as step:
         rows = _demo.run(output, force=force, step=step)
-    _print_table(("image", "method", "result", "ran on", "seconds in gpuseg"), rows)
+    print_table(("image", "method", "result", "ran on", "seconds in gpuseg"), rows)
     print(
         f"Look at {shown(output / 'report.html')}; the label images lie beside it, "
         "and gallery.html shows ways to divide images into regions."
@@ -313,7 +311,7 @@ def segment(
         )
     steps = ["read", *_jobs.steps(options), *["make the report"] * bool(report), "write"]
     start = time.perf_counter()
-    with _using(device), trace() as calls, _progress(steps) as step:
+    with _using(device), trace() as calls, progress(steps) as step:
         with step("read"):
             image = _images.read(input, max_bytes=max_bytes)
         result = _jobs.segment(image.array, options, step)
@@ -347,7 +345,7 @@ def segment(
         "versions": _versions(),
     }
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         _print_summary(summary)
 
@@ -379,7 +377,7 @@ def thresholds(
 
     from . import _images, filters
 
-    with _using(device), _progress(["read", "compare", "draw"]) as step:
+    with _using(device), progress(["read", "compare", "draw"]) as step:
         with step("read"):
             image = _images.read(input, max_bytes=max_bytes)
         with step("compare"):
@@ -391,7 +389,7 @@ def thresholds(
                     file.write(picture)
     if as_json:
         rows = table.to_dict("records")
-        _print_json({"input": str(input), "shape": image.array.shape,
+        print_json({"input": str(input), "shape": image.array.shape,
                      "dtype": str(image.array.dtype), "notes": image.notes,
                      "thresholds": rows})  # fmt: skip
         return
@@ -407,9 +405,207 @@ def thresholds(
         )
         for row in table.to_dict("records")
     ]
-    _print_table(("method", "threshold", "foreground", "agrees with otsu", "note"), rows)
+    print_table(("method", "threshold", "foreground", "agrees with otsu", "note"), rows)
     for note in image.notes:
         print(f"note: {note}")
+
+
+@app.command()
+def train(
+    input: Input,
+    labels: Annotated[
+        Path, typer.Argument(help="An image of the labels: 0 is unlabelled, unless --dense.")
+    ],
+    model: Annotated[
+        Path, typer.Option("--output", "-o", metavar="MODEL", help="The model file to write.")
+    ],
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Every pixel is labelled: 0 is a class too.")
+    ] = False,
+    sigmas: Annotated[
+        str | None, typer.Option(metavar="S,S,...", help="Of the filters. (default: 2,5,8)")
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(metavar="KIND,...", help="Of filters: gaussian, sobel ... (default: all)"),
+    ] = None,
+    neighborhood: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="RADIUS", help="The pixels around, in place of filters."),
+    ] = None,
+    position: Annotated[
+        bool, typer.Option("--position", help="Where a pixel lies is a feature too.")
+    ] = False,
+    trees: Annotated[int, typer.Option(min=1, help="Trees of the forest.")] = 100,
+    depth: Annotated[int, typer.Option(min=0, help="Of the trees at most; 0: no limit.")] = 12,
+    max_per_class: Annotated[
+        int | None,
+        typer.Option(min=1, help="Learn from at most so many pixels of a class. (default: all)"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the forest, and of what is drawn.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Learn to classify pixels from an image and the labels of some of its pixels."""
+    check_output(model, force=force, sources=[input, labels])
+    from . import _images, trace
+
+    chain = _chain(sigmas, kinds, neighborhood, position)
+    for path in (input, labels):
+        _images.read_header(path, max_bytes=max_bytes)
+    start = time.perf_counter()
+    with _using(device), trace() as calls, progress(["read", "features", "write"]) as step:
+        with step("read"):
+            image = _images.read(input, max_bytes=max_bytes)
+            truth = _images.read(labels, max_bytes=max_bytes)
+            counts = _label_counts(truth.array, labels, dense=dense)
+        with step("features"):
+            from .estimators import RandomForestClassifier
+            from .pixels import PixelClassifier
+
+            forest = RandomForestClassifier(
+                trees, max_depth=depth or None, n_jobs=-1, random_state=seed
+            )
+            classifier = PixelClassifier(
+                chain, forest, max_per_class=max_per_class, random_state=seed
+            ).fit(
+                image.array,
+                truth.array,
+                unlabelled=None if dense else 0,
+                progress=step.part,
+            )
+        with step("write"):
+            classifier.save(model, force=force)
+    notes = [*image.notes, *(f"labels: {note}" for note in truth.notes)]
+    summary = {
+        "input": str(input),
+        "labels": str(labels),
+        "output": str(model),
+        "labelled": counts,
+        "features": classifier.feature_names_,
+        "importances": classifier.feature_importances(),
+        "ran_on": sorted({call.backend for call in calls}),
+        "seconds": time.perf_counter() - start,
+        "notes": notes,
+        "versions": _versions(),
+    }
+    if as_json:
+        print_json(summary)
+        return
+    best = list(summary["importances"].items())[:5]
+    rows = [
+        ("input", shown(input)),
+        ("labelled", ", ".join(f"class {name}: {count:,}" for name, count in counts.items())),
+        ("features", str(len(classifier.feature_names_))),
+        ("most important", ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in best)),
+        ("ran on", ", ".join(summary["ran_on"])),
+        ("seconds", f"{summary['seconds']:.2f}"),
+        *[("note", note) for note in notes],
+        ("output", shown(model)),
+    ]
+    print_rows(rows)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model file that `gpuseg train` wrote.")],
+    input: Input,
+    output: Annotated[Path, typer.Argument(help=".png, .jpg, .tif or .npy, for the classes.")],
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="Write how likely each class is, too."),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An image of the true classes, to compare.")
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Edge of the tiles. (default: 256 MiB of features)")
+    ] = None,
+    device: Device = "auto",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page that shows it.")
+    ] = None,
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Classify the pixels of an image by a model."""
+    sources = [path for path in (model, input, truth) if path is not None]
+    check_output(output, force=force, sources=sources)
+    if probabilities is not None:
+        if probabilities.suffix.lower() != ".npy":
+            raise RefusedOutput(f"{shown(probabilities)}: probabilities must end in .npy")
+        check_output(probabilities, force=force, sources=[*sources, output])
+    if report is not None:
+        _check_report(report, force=force, sources=sources)
+
+    import numpy as np
+
+    from . import _images, trace
+
+    header = _images.read_header(input, max_bytes=max_bytes)
+    _images.check_form(output, ndim=header.ndim, labels=True)
+    names = ["read", "classify", *["make the report"] * bool(report), "write"]
+    start = time.perf_counter()
+    with _using(device), trace() as calls, progress(names) as step:
+        with step("read"):
+            from .pixels import PixelClassifier
+
+            classifier = PixelClassifier.load(model).set_params(tile=tile)
+            image = _images.read(input, max_bytes=max_bytes)
+            right = None if truth is None else _truth(truth, image.array.shape, max_bytes)
+        with step("classify"):
+            likely = None
+            if probabilities is not None:
+                likely = np.empty((*image.array.shape, len(classifier.classes_)), np.float32)
+            classes = classifier.predict(image.array, probabilities=likely, progress=step.part)
+        scores = {} if right is None else _scores(right, classes)
+        shares = _shares(classes)
+        page = None
+        if report is not None:
+            with step("make the report"):
+                page = _prediction_page(input, model, image, classes, shares | scores, calls)
+        with step("write"):
+            _images.write(output, classes, force=force)
+            if likely is not None:
+                with whole_file(probabilities, force=force) as file:
+                    np.save(file, likely)
+            if page is not None:
+                with whole_file(report, force=force) as file:
+                    file.write(page)
+    summary = {
+        "input": str(input),
+        "model": str(model),
+        "output": str(output),
+        "probabilities": None if probabilities is None else str(probabilities),
+        "report": None if report is None else str(report),
+        "format": header.format,
+        "shape": image.array.shape,
+        "shares": shares,
+        "scores": scores,
+        "ran_on": sorted({call.backend for call in calls}),
+        "seconds": time.perf_counter() - start,
+        "notes": list(image.notes),
+        "versions": _versions(),
+    }
+    if as_json:
+        print_json(summary)
+        return
+    rows = [
+        ("input", f"{shown(input)} ({header.format})"),
+        ("shape", " × ".join(map(str, image.array.shape))),
+        *[(name, f"{100 * share:.2f} %") for name, share in shares.items()],
+        *[(name, f"{value:.4f}") for name, value in scores.items()],
+        ("ran on", ", ".join(summary["ran_on"])),
+        ("seconds", f"{summary['seconds']:.2f}"),
+        *[("note", note) for note in image.notes],
+        ("output", shown(output)),
+    ]
+    rows += [(name, shown(path)) for name, path in (("probabilities", probabilities),
+                                                    ("report", report)) if path]  # fmt: skip
+    print_rows(rows)
 
 
 # --- parts of the commands --------------------------------------------------------------------
@@ -499,58 +695,93 @@ def _comparison_figure(image, table, nbins: int) -> bytes:
     return file.getvalue()
 
 
+def _chain(sigmas, kinds, neighborhood, position) -> list:
+    """The features that were asked for."""
+    from .features import AddFilters, AddNeighborhood, AddPosition
+
+    if neighborhood is not None:
+        if sigmas is not None or kinds is not None:
+            raise _jobs.UsageError("--neighborhood is in place of filters: no --sigmas, --kinds")
+        chain = [AddNeighborhood(neighborhood)]
+    else:
+        given = {}
+        if sigmas is not None:
+            try:
+                given["sigmas"] = tuple(float(sigma) for sigma in sigmas.split(","))
+            except ValueError:
+                text = f"--sigmas must be numbers such as 1,2.5,8, got {sigmas!r}"
+                raise _jobs.UsageError(text) from None
+        if kinds is not None:
+            given["kinds"] = tuple(kinds.split(","))
+        chain = [AddFilters(**given)]
+    return [*chain, AddPosition()] if position else chain
+
+
+def _label_counts(labels, path: Path, *, dense: bool) -> dict[str, int]:
+    """How many pixels each class has."""
+    import numpy as np
+
+    if labels.dtype.kind not in "bui":
+        raise ValueError(f"{shown(path)}: labels must be integers, got {labels.dtype}")
+    values, counts = np.unique(labels, return_counts=True)
+    found = {str(v): int(n) for v, n in zip(values, counts) if dense or v != 0}
+    if len(found) == 1 and not dense:
+        raise _jobs.UsageError(
+            f"{shown(path)}: holds a single class, {next(iter(found))}, beside 0, which means "
+            "unlabelled; pass --dense where 0 is a class"
+        )
+    return found
+
+
+def _truth(path: Path, shape, max_bytes):
+    from . import _images
+
+    truth = _images.read(path, max_bytes=max_bytes).array
+    if truth.dtype.kind not in "bui":
+        raise ValueError(f"{shown(path)}: classes must be integers, got {truth.dtype}")
+    if truth.shape != shape:
+        raise ValueError(f"{shown(path)}: has shape {truth.shape}, the image {shape}")
+    return truth
+
+
+def _shares(classes) -> dict[str, float]:
+    import numpy as np
+
+    values, counts = np.unique(classes, return_counts=True)
+    return {f"class {v}": int(n) / classes.size for v, n in zip(values, counts)}
+
+
+def _scores(truth, classes) -> dict[str, float]:
+    import numpy as np
+
+    from . import metrics
+
+    values = np.union1d(np.unique(truth), np.unique(classes))
+    right = float((truth == classes).mean())
+    return {"accuracy": right} | {
+        f"Dice of class {v}": metrics.dice(truth == v, classes == v) for v in values
+    }
+
+
+def _prediction_page(path, model, image, classes, numbers, calls) -> bytes:
+    from . import report
+
+    part = report.section(
+        shown(path.name),
+        image.array,
+        classes,
+        numbers={name: f"{value:.4f}" for name, value in numbers.items()},
+        notes=list(image.notes),
+    )
+    title = f"Classes of {shown(path.name)}"
+    page = report.render(title, [part], calls=calls, subtitle=f"model {shown(model.name)}")
+    return page.encode("utf-8", "backslashreplace")
+
+
 def _versions() -> dict[str, str]:
     from . import device_info
 
     return {name: version for name, version in device_info()["versions"].items() if version}
-
-
-@contextlib.contextmanager
-def _progress(names):
-    """A bar on the terminal once the work takes longer than a second; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda name: contextlib.nullcontext()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn())  # fmt: skip
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=len(names))
-
-    @contextlib.contextmanager
-    def step(name: str):
-        bar.update(task, description=name)
-        yield
-        bar.advance(task)
-
-    timer = threading.Timer(1.0, bar.start)
-    timer.start()
-    try:
-        yield step
-    finally:
-        timer.cancel()
-        timer.join()
-        bar.stop()
-
-
-# --- what is printed --------------------------------------------------------------------------
-
-
-def _plain(value):
-    """A value as JSON has it: no NumPy, no tuples, null for what is not finite."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _print_json(value) -> None:
-    print(json.dumps(_plain(value), indent=2))
 
 
 def _print_summary(summary: dict) -> None:
@@ -566,39 +797,4 @@ def _print_summary(summary: dict) -> None:
     ]
     if summary["report"]:
         rows.append(("report", shown(summary["report"])))
-    _print_rows(rows)
-
-
-def _show(table) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, emoji=False, highlight=False)
-    if console.is_terminal:
-        console.print(table)
-        return
-    console.width = 10_000  # a pipe has no width: cut nothing, and pad nothing
-    with console.capture() as told:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in told.get().splitlines()))
-
-
-def _print_rows(rows) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(str(name), str(value))
-    _show(table)
-
-
-def _print_table(names, rows) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(str, row))
-    _show(table)
+    print_rows(rows)

@@ -539,8 +539,8 @@ def test_a_figure_of_the_thresholds(folder):
 @pytest.mark.parametrize(("seconds", "shown"), [(1.5, True), (0.1, False)])
 def test_a_bar_shows_long_work_on_a_terminal_only(seconds, shown):
     code = (
-        "import time; from gpuseg import cli\n"
-        "with cli._progress(['counting']) as step:\n"
+        "import time; from gpuseg import _terminal\n"
+        "with _terminal.progress(['counting']) as step:\n"
         f"    with step('counting'): time.sleep({seconds})\n"
     )
     child, here = os.openpty()
@@ -630,3 +630,82 @@ def test_the_phantom_needs_hysteresis():
     low = middle + 2 * 1.4826 * np.median(np.abs(smooth - middle))
     kept = dice(apply_hysteresis_threshold(smooth, low, threshold_otsu(smooth)))
     assert kept > max(dice(smooth > t) for t in np.linspace(0.1, 0.6, 51)) > 0.8
+
+
+# --- learning ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scribbles(folder, rng):
+    """An image of two textures, labels of some of its pixels, and of all of them."""
+    truth = np.zeros((48, 64), np.uint8)
+    truth[:, 32:] = 255
+    image = (rng.normal(size=truth.shape) * np.where(truth, 30, 10) + 128).clip(0, 255)
+    Image.fromarray(image.astype(np.uint8)).save(folder / "texture.png")
+    Image.fromarray(truth).save(folder / "truth.png")
+    some = np.where(rng.random(truth.shape) < 0.1, np.where(truth, 2, 1), 0)
+    Image.fromarray(some.astype(np.uint8)).save(folder / "some.png")
+    return folder
+
+
+def test_train_and_predict(scribbles):
+    model, image = scribbles / "m.gpuseg", scribbles / "texture.png"
+    told = done("train", image, scribbles / "some.png", "-o", model, "--sigmas", "2,4",
+                "--trees", 5, "--position")  # fmt: skip
+    assert "class 1: " in told
+    assert "most important" in told
+    out = done("predict", model, image, scribbles / "found.tif", "--probabilities",
+               scribbles / "p.npy", "--report", scribbles / "r.html")  # fmt: skip
+    assert "class 2" in out
+    found, likely = tifffile.imread(scribbles / "found.tif"), np.load(scribbles / "p.npy")
+    assert found.shape == (48, 64)
+    assert set(np.unique(found)) == {1, 2}
+    assert likely.shape == (48, 64, 2)
+    assert (likely.argmax(-1) + 1 == found).all()
+    assert (found[:, 36:] == 2).mean() > 0.9
+    assert "texture.png" in (scribbles / "r.html").read_text()
+
+
+def test_train_on_a_mask_and_compare_with_it(scribbles):
+    model, image, truth = (scribbles / name for name in ("m.gpuseg", "texture.png", "truth.png"))
+    line = ("train", image, truth, "-o", model, "--trees", 5, "--max-per-class", 200)
+    assert "holds a single class, 255" in failed(*line, code=2)
+    told = json.loads(done(*line, "--dense", "--kinds", "gaussian,sobel", "--json"))
+    assert told["labelled"] == {"0": 48 * 32, "255": 48 * 32}
+    assert len(told["features"]) == 7
+    line = ("predict", model, image, scribbles / "out.png", "--truth", truth, "--json")
+    told = json.loads(done(*line, "--tile", 20))
+    found = np.asarray(Image.open(scribbles / "out.png"))
+    right = np.asarray(Image.open(truth))
+    assert set(np.unique(found)) == {0, 255}
+    assert told["scores"]["accuracy"] == pytest.approx((found == right).mean())
+    assert told["scores"]["Dice of class 255"] > 0.8
+    assert told["shares"]["class 0"] == pytest.approx((found == 0).mean())
+
+
+def test_what_train_and_predict_refuse(scribbles):
+    model, image, some = (scribbles / name for name in ("m.gpuseg", "texture.png", "some.png"))
+    train = ("train", image, some, "-o", model, "--trees", 2)
+    before = contents(scribbles)
+    assert "--neighborhood is in place of" in failed(
+        *train, "--neighborhood", 1, "--sigmas", 2, code=2
+    )
+    assert "--sigmas must be numbers" in failed(*train, "--sigmas", "x", code=2)
+    assert "kinds must" in failed(*train, "--kinds", "nonsense", code=1)
+    assert "is the input" in failed("train", image, some, "-o", image, code=2)
+    assert "labels must have the shape" in failed(
+        "train", scribbles / "in.npy", some, "-o", model, code=1
+    )
+    assert contents(scribbles) == before
+    done(*train)
+    assert "exists: pass --force" in failed(*train, code=2)
+    predict = ("predict", model, image, scribbles / "o.png")
+    before = contents(scribbles)
+    assert "is no model" in failed("predict", some, *predict[2:], code=1)
+    assert "must end in .npy" in failed(*predict, "--probabilities", scribbles / "p.tif", code=2)
+    assert "has shape" in failed(*predict, "--truth", scribbles / "in.npy", code=1)
+    volume = scribbles / "volume.npy"
+    np.save(volume, np.zeros((4, 5, 6)))
+    before["volume.npy"] = volume.read_bytes()
+    assert "image must have 2 axes" in failed("predict", model, volume, scribbles / "o.tif", code=1)
+    assert contents(scribbles) == before
