@@ -1,9 +1,8 @@
 """Filters of a smoothed image, and the structure tensor: derivatives and eigenvalues, fused.
 
-CPU: row by row, in flat loops over buffers of a row that stay in the cache, so that a smoothed
-image is read once for its edges, its Laplacian and its Hessian. None of the loops lets the compiler
-contract or reorder sums: a voxel gets the same bits wherever it lies in its row. CUDA: a thread a
-voxel.
+CPU: row by row, in flat loops over buffers of a row that stay in the cache. None of them lets the
+compiler contract or reorder sums: a voxel gets the same bits wherever it lies in its row. CUDA: a
+thread a voxel.
 
 Eigenvalues are in closed form, in float64 for any dtype. Matrices come as their diagonal, then
 the other elements row by row: 00, 11, 01 in 2-D and 00, 11, 22, 01, 02, 12 in 3-D.
@@ -21,6 +20,8 @@ from .gaussian import MODES, outside_cpu, outside_cuda
 
 # Matrices whose eigenvalues are computed in one loop.
 BATCH = 256
+# The plane that asks for the products of derivatives instead of the magnitude.
+_PRODUCTS = -1
 # Below this an element counts as nothing beside 1.
 _TINY = 1e-300
 # cos(arccos(t) / 3) for t in [0, 1] to 1e-6, from where two steps of Newton's reach float64.
@@ -103,27 +104,32 @@ _eigenvalues3 = _inlined(eigenvalues3)
 _below, _above, _factor = _compiled(below), _compiled(above), _compiled(factor)
 
 
-def derive_cpu(blurred, before, mode: str, places, out):
+def derive_cpu(blurred, mode: str, places, out):
     """Fill the planes of `out` with what is derived from a smoothed image.
 
-    `places` are the planes of the difference to `before`, of the gradient's magnitude, of the
-    Laplacian, and the first of the Hessian's eigenvalues; -1 for what is not wanted.
+    `places` are the planes of the gradient's magnitude, of the Laplacian, and the first of the
+    Hessian's eigenvalues; -1 for what is not wanted.
     """
     volume, ndim = _volume(blurred.shape)
-    kind = out.dtype.type
-    factors = kind(0.5), kind(0.25 ** (ndim - 1) / math.sqrt(ndim)), kind(2 * ndim)
-    launch.slabs(
-        derive_rows, volume[0] * volume[1], blurred.reshape(-1), before.reshape(-1), volume, ndim,
-        MODES.index(mode), factors, places, out.reshape(len(out), -1),
-    )  # fmt: skip
+    source, planes, kind = blurred.reshape(-1), out.reshape(len(out), -1), out.dtype.type
+    rows, how = volume[0] * volume[1], MODES.index(mode)
+    sobel, laplace, hessian = places
+    if sobel >= 0:
+        scale = kind(0.25 ** (ndim - 1) / math.sqrt(ndim))
+        launch.slabs(gradient_rows, rows, source, volume, ndim, how, scale, sobel, planes)
+    if laplace >= 0:
+        centre = kind(2 * ndim)
+        launch.slabs(laplace_rows, rows, source, volume, ndim, how, centre, laplace, planes)
+    if hessian >= 0:
+        launch.slabs(hessian_rows, rows, source, volume, ndim, kind(0.5), hessian, planes)
 
 
 def products_cpu(values, mode: str, out):
     """Fill the planes of `out` with the products of the derivatives."""
     volume, ndim = _volume(values.shape)
     launch.slabs(
-        product_rows, volume[0] * volume[1], values.reshape(-1), volume, ndim, MODES.index(mode),
-        out.reshape(len(out), -1),
+        gradient_rows, volume[0] * volume[1], values.reshape(-1), volume, ndim, MODES.index(mode),
+        out.dtype.type(1), _PRODUCTS, out.reshape(len(out), -1),
     )  # fmt: skip
 
 
@@ -207,36 +213,6 @@ def _pad(row, mode):
 
 
 @_compiled
-def _gradient(source, z, y, volume, ndim, mode, nothing, work, out):
-    """Sobel's derivatives of a row along x, y, z into the rows of `out`, not divided.
-
-    `work` has nine rows, each an element longer at both ends.
-    """
-    depth, height, n = volume
-    z0, z1 = outside_cpu(z - 1, depth, mode), outside_cpu(z + 1, depth, mode)
-    for k in range(3):
-        at = outside_cpu(y + k - 1, height, mode)
-        smooth, change = work[3 + k, 1 : n + 1], work[6 + k, 1 : n + 1]
-        if ndim == 3:
-            back = _row(source, z0, at, volume, nothing)
-            front = _row(source, z1, at, volume, nothing)
-            _sum(back, _row(source, z, at, volume, nothing), front, smooth)
-            _difference(back, front, change)
-        else:
-            _copy(_row(source, z, at, volume, nothing), smooth)
-    _sum(work[3], work[4], work[5], work[0])
-    _difference(work[3], work[5], work[1])
-    _pad(work[0], mode)
-    _pad(work[1], mode)
-    _difference(work[0, :n], work[0, 2:], out[0])
-    _sum(work[1, :n], work[1, 1 : n + 1], work[1, 2:], out[1])
-    if ndim == 3:
-        _sum(work[6], work[7], work[8], work[2])
-        _pad(work[2], mode)
-        _sum(work[2, :n], work[2, 1 : n + 1], work[2, 2:], out[2])
-
-
-@_compiled
 def _along(row, half, out):
     """The derivative along a row."""
     n = out.size
@@ -246,46 +222,6 @@ def _along(row, half, out):
     out[0] = row[1] - row[0]
     out[n - 1] = row[n - 1] - row[n - 2]
     _slope(row[: n - 2], row[2:], half, out[1 : n - 1])
-
-
-@_compiled
-def _hessian(source, z, y, volume, ndim, half, nothing, slope, out):
-    """Second derivatives of a row, without z in 2-D, into the rows of `out`."""
-    depth, height, _ = volume
-    yy, xx, yx = (0, 1, 2) if ndim == 2 else (1, 2, 5)
-    y0, y1 = _below(y, height), _above(y, height)
-    fy = _factor(y, height, half)
-    back, front = _row(source, z, y0, volume, nothing), _row(source, z, y1, volume, nothing)
-    _along(_row(source, z, y, volume, nothing), half, slope)
-    _along(slope, half, out[xx])
-    _slope(back, front, fy, slope)
-    _along(slope, half, out[yx])
-    _curve(
-        _row(source, z, _below(y0, height), volume, nothing),
-        _row(source, z, _above(y0, height), volume, nothing), _factor(y0, height, half),
-        _row(source, z, _below(y1, height), volume, nothing),
-        _row(source, z, _above(y1, height), volume, nothing), _factor(y1, height, half), fy,
-        out[yy],
-    )  # fmt: skip
-    if ndim == 2:
-        return
-    z0, z1 = _below(z, depth), _above(z, depth)
-    fz = _factor(z, depth, half)
-    back, front = _row(source, z0, y, volume, nothing), _row(source, z1, y, volume, nothing)
-    _slope(back, front, fz, slope)
-    _along(slope, half, out[4])
-    _curve(
-        _row(source, z0, y0, volume, nothing), _row(source, z1, y0, volume, nothing), fz,
-        _row(source, z0, y1, volume, nothing), _row(source, z1, y1, volume, nothing), fz, fy,
-        out[3],
-    )  # fmt: skip
-    _curve(
-        _row(source, _below(z0, depth), y, volume, nothing),
-        _row(source, _above(z0, depth), y, volume, nothing), _factor(z0, depth, half),
-        _row(source, _below(z1, depth), y, volume, nothing),
-        _row(source, _above(z1, depth), y, volume, nothing), _factor(z1, depth, half), fz,
-        out[0],
-    )  # fmt: skip
 
 
 @_compiled
@@ -309,66 +245,117 @@ def _solve(work, count, ndim):
 
 
 @_compiled
-def derive_rows(first, last, blurred, before, volume, ndim, mode, factors, places, out):
-    """Rows [first, last) of all that is derived from a smoothed image."""
-    height, n = volume[1], volume[2]
-    dog, sobel, laplace, hessian = places
-    half, scale, centre = factors
+def gradient_rows(first, last, source, volume, ndim, mode, scale, plane, out):
+    """Rows [first, last) of the gradient by Sobel's kernels: its magnitude, or the products."""
+    depth, height, n = volume
     nothing = np.zeros(n, out.dtype)
-    padded = np.empty(n + 2, out.dtype)
-    wide = np.zeros((9, n + 2), out.dtype)
+    # Smoothed along two axes, or smoothed along one and changing along another; and for each of
+    # three rows, smoothed along z and changing along z.
+    work = np.zeros((9, n + 2), out.dtype)
     gradient = np.zeros((3, n), out.dtype)
-    slope = np.empty(n, out.dtype)
-    second = np.empty((6, n), out.dtype)
-    work = np.empty(9 * BATCH, np.float64)
     for r in range(first, last):
         z, y = r // height, r % height
-        start, stop = r * n, (r + 1) * n
-        line = blurred[start:stop]
-        if dog >= 0:
-            _difference(before[start:stop], line, out[dog, start:stop])
-        if sobel >= 0:
-            _gradient(blurred, z, y, volume, ndim, mode, nothing, wide, gradient)
-            _magnitude(gradient, scale, out[sobel, start:stop])
-        if laplace >= 0:
-            _copy(line, padded[1 : n + 1])
-            _pad(padded, mode)
-            back = front = nothing
+        z0, z1 = outside_cpu(z - 1, depth, mode), outside_cpu(z + 1, depth, mode)
+        for k in range(3):
+            at = outside_cpu(y + k - 1, height, mode)
+            smooth, change = work[3 + k, 1 : n + 1], work[6 + k, 1 : n + 1]
             if ndim == 3:
-                back = _row(blurred, outside_cpu(z - 1, volume[0], mode), y, volume, nothing)
-                front = _row(blurred, outside_cpu(z + 1, volume[0], mode), y, volume, nothing)
-            up = _row(blurred, z, outside_cpu(y - 1, height, mode), volume, nothing)
-            down = _row(blurred, z, outside_cpu(y + 1, height, mode), volume, nothing)
-            _peak(padded, up, down, back, front, centre, out[laplace, start:stop])
-        if hessian >= 0:
-            _hessian(blurred, z, y, volume, ndim, half, nothing, slope, second)
-            for i in range(0, n, BATCH):
-                m = min(BATCH, n - i)
-                for k in range(ndim * (ndim + 1) // 2):
-                    _copy(second[k, i : i + m], work[k * BATCH : k * BATCH + m])
-                _solve(work, m, ndim)
-                for k in range(ndim):
-                    found = work[(6 + k) * BATCH : (6 + k) * BATCH + m]
-                    _copy(found, out[hessian + k, start + i : start + i + m])
+                back = _row(source, z0, at, volume, nothing)
+                front = _row(source, z1, at, volume, nothing)
+                _sum(back, _row(source, z, at, volume, nothing), front, smooth)
+                _difference(back, front, change)
+            else:
+                _copy(_row(source, z, at, volume, nothing), smooth)
+        _sum(work[3], work[4], work[5], work[0])
+        _difference(work[3], work[5], work[1])
+        _sum(work[6], work[7], work[8], work[2])
+        for k in range(ndim):
+            _pad(work[k], mode)
+        _difference(work[0, :n], work[0, 2:], gradient[0])
+        for k in range(1, ndim):
+            _sum(work[k, :n], work[k, 1 : n + 1], work[k, 2:], gradient[k])
+        start, stop = r * n, (r + 1) * n
+        if plane != _PRODUCTS:
+            _magnitude(gradient, scale, out[plane, start:stop])
+            continue
+        at = ndim
+        for a in range(ndim):
+            for b in range(a, ndim):
+                place = a if a == b else at
+                at += a != b
+                to = out[place, start:stop]
+                _product(gradient[ndim - 1 - a], gradient[ndim - 1 - b], to)
 
 
 @_compiled
-def product_rows(first, last, values, volume, ndim, mode, out):
-    """Rows [first, last) of the products of derivatives, the last axis being the last of them."""
-    height, n = volume[1], volume[2]
+def laplace_rows(first, last, source, volume, ndim, mode, centre, plane, out):
+    depth, height, n = volume
     nothing = np.zeros(n, out.dtype)
-    wide = np.zeros((9, n + 2), out.dtype)
-    gradient = np.zeros((3, n), out.dtype)
+    padded = np.empty(n + 2, out.dtype)
     for r in range(first, last):
-        start, stop = r * n, (r + 1) * n
-        _gradient(values, r // height, r % height, volume, ndim, mode, nothing, wide, gradient)
-        at = ndim
-        for a in range(ndim):
-            along = gradient[ndim - 1 - a]
-            _product(along, along, out[a, start:stop])
-            for b in range(a + 1, ndim):
-                _product(along, gradient[ndim - 1 - b], out[at, start:stop])
-                at += 1
+        z, y = r // height, r % height
+        _copy(source[r * n : (r + 1) * n], padded[1 : n + 1])
+        _pad(padded, mode)
+        back = front = nothing
+        if ndim == 3:
+            back = _row(source, outside_cpu(z - 1, depth, mode), y, volume, nothing)
+            front = _row(source, outside_cpu(z + 1, depth, mode), y, volume, nothing)
+        up = _row(source, z, outside_cpu(y - 1, height, mode), volume, nothing)
+        down = _row(source, z, outside_cpu(y + 1, height, mode), volume, nothing)
+        _peak(padded, up, down, back, front, centre, out[plane, r * n : (r + 1) * n])
+
+
+@_compiled
+def hessian_rows(first, last, source, volume, ndim, half, plane, out):
+    """Rows [first, last) of the eigenvalues of second derivatives."""
+    depth, height, n = volume
+    nothing = np.zeros(n, out.dtype)
+    slope = np.empty(n, out.dtype)
+    second = np.empty((6, n), out.dtype)
+    work = np.empty(9 * BATCH, np.float64)
+    yy, xx, yx = (0, 1, 2) if ndim == 2 else (1, 2, 5)
+    for r in range(first, last):
+        z, y = r // height, r % height
+        _along(_row(source, z, y, volume, nothing), half, slope)
+        _along(slope, half, second[xx])
+        y0, y1 = _below(y, height), _above(y, height)
+        fy = _factor(y, height, half)
+        back, front = _row(source, z, y0, volume, nothing), _row(source, z, y1, volume, nothing)
+        _slope(back, front, fy, slope)
+        _along(slope, half, second[yx])
+        _curve(
+            _row(source, z, _below(y0, height), volume, nothing),
+            _row(source, z, _above(y0, height), volume, nothing), _factor(y0, height, half),
+            _row(source, z, _below(y1, height), volume, nothing),
+            _row(source, z, _above(y1, height), volume, nothing), _factor(y1, height, half), fy,
+            second[yy],
+        )  # fmt: skip
+        if ndim == 3:
+            z0, z1 = _below(z, depth), _above(z, depth)
+            fz = _factor(z, depth, half)
+            back, front = _row(source, z0, y, volume, nothing), _row(source, z1, y, volume, nothing)
+            _slope(back, front, fz, slope)
+            _along(slope, half, second[4])
+            _curve(
+                _row(source, z0, y0, volume, nothing), _row(source, z1, y0, volume, nothing), fz,
+                _row(source, z0, y1, volume, nothing), _row(source, z1, y1, volume, nothing), fz,
+                fy, second[3],
+            )  # fmt: skip
+            _curve(
+                _row(source, _below(z0, depth), y, volume, nothing),
+                _row(source, _above(z0, depth), y, volume, nothing), _factor(z0, depth, half),
+                _row(source, _below(z1, depth), y, volume, nothing),
+                _row(source, _above(z1, depth), y, volume, nothing), _factor(z1, depth, half), fz,
+                second[0],
+            )  # fmt: skip
+        for i in range(0, n, BATCH):
+            m = min(BATCH, n - i)
+            for k in range(ndim * (ndim + 1) // 2):
+                _copy(second[k, i : i + m], work[k * BATCH : k * BATCH + m])
+            _solve(work, m, ndim)
+            for k in range(ndim):
+                found = work[(6 + k) * BATCH : (6 + k) * BATCH + m]
+                _copy(found, out[plane + k, r * n + i : r * n + i + m])
 
 
 @_compiled
@@ -403,7 +390,7 @@ def _launched(count: int) -> tuple[int, int]:
 
 
 def derive_cuda(blurred, shape, mode: str, places, out, stream=0):
-    """As `derive_cpu`, of flat arrays and without the difference to the image before."""
+    """As `derive_cpu`, of flat arrays."""
     volume, ndim = _volume(shape)
     kind = out.dtype.type
     out, source = launch.device_array(out), launch.device_array(blurred)

@@ -8,7 +8,7 @@ from ...kernels.gaussian import convolve_cpu
 from ..filters.smoothing import kernels
 from .channels import last, planes
 
-_DERIVED = ("dog", "sobel", "laplace", "hessian_eigenvalues")
+_DERIVED = ("sobel", "laplace", "hessian_eigenvalues")
 _TENSOR = "structure_tensor_eigenvalues"
 
 
@@ -96,9 +96,9 @@ def _fill_derived(steps, values, sigmas, layout, mode, out, region):
     for i, (sigma, places) in enumerate(zip(sigmas, layout)):
         blurred = out[places["gaussian"]] if own else spare[i % 2]
         _blur(steps, values, sigma, mode, blurred, region)
-        derived = tuple(places.get(kind, -1) for kind in _DERIVED)
-        if max(derived) >= 0:
-            steps.derive(blurred, before, mode, derived, out)
+        steps.derive(blurred, mode, tuple(places.get(kind, -1) for kind in _DERIVED), out)
+        if "dog" in places:
+            array_namespace(out).subtract(blurred, before, out=out[places["dog"]])
         before = blurred
 
 
