@@ -16,17 +16,21 @@ Leaf values are added in float64, in the order of the trees, on every backend.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import cuda, njit, types
 
 from . import launch
 
 # Levels of a tree that are laid out as a heap, at most.
 HEAP_LEVELS = 12
-# Rows that are worked on at a time, and values of theirs that are copied at most.
-_ROWS, _VALUES = 1024, 1 << 16
+# Rows that are worked on at a time, and values of theirs that are copied at most: so many that each
+# tree is fetched once for many rows, and so few that they stay in the second cache.
+_ROWS, _VALUES = 8192, 1 << 18
+# Beside each feature's values: what is a power of two apart would meet in the cache.
+_BESIDE = 48
 
 
 class Heaps(NamedTuple):
@@ -56,7 +60,7 @@ def heaps(words, roots):
     """The tops of the trees that begin at `roots`, as heaps."""
     depths = np.zeros(len(roots), np.int64)
     _depths(words, roots, depths)
-    levels = np.minimum(depths, HEAP_LEVELS)
+    levels = np.clip(depths, 3, HEAP_LEVELS)
     starts = np.concatenate([[0], np.cumsum((1 << levels) - 1)])
     thresholds = np.empty(starts[-1], np.float32)
     features = np.empty(starts[-1], np.uint32)
@@ -118,40 +122,69 @@ def _copy_rows(rows, planes, start, table):
 
 
 @njit(nogil=True, cache=True)
-def _level(thresholds, features, table, stride, at):
+def _top(r0, r1, r2, r3, r4, r5, r6, thresholds, at):
+    """Three levels at once: all comparisons that they may need, of whole vectors of rows."""
+    t0, t1, t2, t3 = thresholds[0], thresholds[1], thresholds[2], thresholds[3]
+    t4, t5, t6 = thresholds[4], thresholds[5], thresholds[6]
+    one = np.uint32(1)
+    for x in range(at.size):
+        a = np.uint32(r0[x] > t0)
+        b = (np.uint32(r1[x] > t1) & (a ^ one)) | (np.uint32(r2[x] > t2) & a)
+        left = (np.uint32(r3[x] > t3) & (b ^ one)) | (np.uint32(r4[x] > t4) & b)
+        right = (np.uint32(r5[x] > t5) & (b ^ one)) | (np.uint32(r6[x] > t6) & b)
+        c = (left & (a ^ one)) | (right & a)
+        at[x] = np.uint32(7) + np.uint32(4) * a + np.uint32(2) * b + c
+
+
+@njit(nogil=True, cache=True)
+def _level(thresholds, offsets, flat, at):
     """Take each row a level down in a heap."""
     for x in range(at.size):
-        n = at[x]
-        value = table[features[n] * np.uint32(stride) + np.uint32(x)]
-        at[x] = np.uint32(2) * n + np.uint32(1) + np.uint32(value > thresholds[n])
+        n = np.uint64(at[x])
+        right = flat[np.uint64(offsets[n]) + np.uint64(x)] > thresholds[n]
+        at[x] = np.uint64(2) * n + np.uint64(1) + np.uint64(right)
 
 
 @njit(nogil=True, cache=True)
-def _leave(exits, inner, at, places):
+def _down(thresholds, offsets, levels, table, flat, at):
+    """Take each row from the root of a heap to the last level."""
+    lines = offsets[:7] // np.uint32(table.shape[1])
+    _top(
+        table[lines[0], : at.size], table[lines[1], : at.size], table[lines[2], : at.size],
+        table[lines[3], : at.size], table[lines[4], : at.size], table[lines[5], : at.size],
+        table[lines[6], : at.size], thresholds, at,
+    )  # fmt: skip
+    for _ in range(3, levels):
+        _level(thresholds, offsets, flat, at)
+
+
+@njit(nogil=True, cache=True)
+def _leave(exits, at, places):
     for x in range(at.size):
-        places[x] = exits[at[x] - np.uint32(inner)]
+        places[x] = exits[np.uint64(at[x]) - np.uint64(exits.size - 1)]
 
 
 @njit(nogil=True, cache=True)
-def _walk(words, numbers, table, places, active):
-    """Take each row from its place to a leaf."""
+def _walk(words, numbers, flat, stride, places, active):
+    """Take each row from its place to a leaf; `words` and `numbers` are the nodes, flat."""
     count = 0
     for x in range(places.size):
         active[count] = x
         count += places[x] >= 0
     while count:
-        left = 0
+        more = 0
         for i in range(count):
-            x = active[i]
-            n = places[x]
-            word = words[n, 1]
-            value = table[word & 0x7FFFFFFF, x]
-            right = (value > numbers[n, 0]) | ((value != value) & (word < 0))
-            n = words[n, 2 + right]
-            places[x] = n
-            active[left] = x
-            left += n >= 0
-        count = left
+            x = np.uint64(active[i])
+            n = np.uint64(places[x]) * np.uint64(4)
+            word = words[n + np.uint64(1)]
+            value = flat[np.uint64(word & 0x7FFFFFFF) * np.uint64(stride) + x]
+            right = np.uint64(value > numbers[n])
+            right |= np.uint64(value != value) & np.uint64(word < 0)
+            place = words[n + np.uint64(2) + right]
+            places[x] = place
+            active[more] = x
+            more += place >= 0
+        count = more
 
 
 @njit(nogil=True, cache=True)
@@ -159,29 +192,27 @@ def _add(values, places, out):
     outputs = values.shape[1]
     if outputs == 1:
         for x in range(places.size):
-            out[x, 0] += values[-1 - places[x], 0]
+            out[x, 0] += values[np.uint64(-1 - places[x]), 0]
     elif outputs == 2:
         for x in range(places.size):
-            leaf = -1 - places[x]
+            leaf = np.uint64(-1 - places[x])
             out[x, 0] += values[leaf, 0]
             out[x, 1] += values[leaf, 1]
     else:
         for x in range(places.size):
-            leaf = -1 - places[x]
+            leaf = np.uint64(-1 - places[x])
             for c in range(outputs):
                 out[x, c] += values[leaf, c]
 
 
 @njit(nogil=True, cache=True)
 def predict_range(
-    start, stop, rows, planes, words, numbers, roots, values, thresholds, features, exits, starts,
-    levels, ends, out,
+    start, stop, block, stride, rows, planes, words, numbers, roots, values, thresholds, offsets,
+    exits, starts, levels, ends, out,
 ):  # fmt: skip
     """The mean of the values of a row's leaves, for a range of rows."""
-    many = rows.shape[0] if planes else rows.shape[1]
-    block = max(16, min(_ROWS, _VALUES // many, stop - start))
-    flat = np.empty(many * block, np.float32)
-    table = flat.reshape(many, block)
+    flat = np.empty((rows.shape[0] if planes else rows.shape[1]) * stride, np.float32)
+    table = flat.reshape(-1, stride)
     at, places = np.empty(block, np.uint32), np.empty(block, np.int32)
     active = np.empty(block + 1, np.int32)
     for begin in range(start, stop, block):
@@ -193,16 +224,11 @@ def predict_range(
             if missing:
                 reached[:] = roots[t]
             else:
-                first, inner = starts[t], (1 << levels[t]) - 1
-                here[:] = 0
-                for _ in range(levels[t]):
-                    _level(
-                        thresholds[first : first + inner], features[first : first + inner],
-                        flat, block, here,
-                    )  # fmt: skip
-                _leave(exits[first + t : first + t + inner + 1], inner, here, reached)
+                i, n = starts[t], (1 << levels[t]) - 1
+                _down(thresholds[i : i + n], offsets[i : i + n], levels[t], table, flat, here)
+                _leave(exits[i + t : i + t + n + 1], here, reached)
             if missing or not ends[t]:
-                _walk(words, numbers, table, reached, active)
+                _walk(words, numbers, flat, stride, reached, active)
             _add(values, reached, sums)
         sums /= roots.size
 
@@ -213,7 +239,118 @@ def forest_cpu(rows, words, roots, values, tops, out):
     `rows` is a C-contiguous array, or the transposed view of one, or has any strides.
     """
     planes = not rows.flags.c_contiguous and rows.T.flags.c_contiguous
+    block = min(_ROWS, max(16, _VALUES // rows.shape[1]), -(-len(rows) // 16) * 16)
+    stride = block + _BESIDE
+    offsets = tops.features * np.uint32(stride)
     launch.slabs(
-        predict_range, len(rows), rows.T if planes else rows, planes, words,
-        words.view(np.float32), roots, values, *tops, out,
+        predict_range, len(rows), block, stride, rows.T if planes else rows, planes,
+        words.reshape(-1), words.view(np.float32).reshape(-1), roots, values, tops.thresholds,
+        offsets, tops.exits, tops.starts, tops.levels, tops.ends, out,
     )  # fmt: skip
+
+
+# --- CUDA -----------------------------------------------------------------------------------------
+
+# Threads of a block: so few in the simulator that a few rows fill several.
+_BLOCK = 4 if launch.simulating() else 128
+# Trees that a thread walks at a time, and outputs that it adds up in one walk.
+_TREES, _OUTPUTS = 4, (1, 2, 4, 8)
+# Bytes of shared memory for the rows of a block; longer rows are read where they are.
+_SHARED = 32768
+
+if launch.simulating():
+
+    @cuda.jit(device=True)
+    def _number(bits):
+        return np.int32(bits).view(np.float32)
+
+else:
+    from numba.cuda import libdevice
+
+    @cuda.jit(device=True)
+    def _number(bits):
+        return libdevice.int_as_float(types.int32(bits))
+
+
+@cuda.jit(device=True)
+def _right(value, split):
+    """Whether a value goes right: `split` is the first half of a node."""
+    above = value > _number(split & 0xFFFFFFFF)
+    return above or (value != value and split < 0)
+
+
+@cache
+def _predict(outputs, near):
+    """The kernel for so many outputs, with the rows in shared memory or not."""
+
+    @cuda.jit
+    def _predict_cuda(rows, nodes, roots, values, first, out):
+        table = cuda.shared.array(0, types.float32)
+        thread, block = types.int64(cuda.threadIdx.x), types.int64(cuda.blockDim.x)
+        row = types.int64(cuda.blockIdx.x) * block + thread
+        if row >= rows.shape[0]:
+            return
+        if near:
+            # A thread reads what it wrote, so nothing needs to wait.
+            for q in range(rows.shape[1]):
+                table[q * block + thread] = rows[row, q]
+        sums = cuda.local.array(outputs, types.float64)
+        place = cuda.local.array(_TREES, types.int32)
+        for c in range(outputs):
+            sums[c] = 0.0
+        for start in range(0, roots.shape[0], _TREES):
+            walking = False
+            for k in range(_TREES):
+                place[k] = roots[start + k] if start + k < roots.shape[0] else -1
+                walking = walking or place[k] >= 0
+            while walking:
+                walking = False
+                for k in range(_TREES):
+                    if place[k] >= 0:
+                        node = types.int64(place[k])
+                        split, ways = nodes[node, 0], nodes[node, 1]
+                        q = (split >> 32) & 0x7FFFFFFF
+                        value = table[q * block + thread] if near else rows[row, q]
+                        ways = ways >> 32 if _right(value, split) else ways
+                        place[k] = types.int32(ways & 0xFFFFFFFF)
+                        walking = walking or place[k] >= 0
+            for k in range(_TREES):
+                if start + k < roots.shape[0]:
+                    leaf = -1 - types.int64(place[k])
+                    for c in range(outputs):
+                        if first + c < values.shape[1]:
+                            sums[c] += values[leaf, first + c]
+        for c in range(outputs):
+            if first + c < values.shape[1]:
+                out[row, first + c] = sums[c] / types.float64(roots.shape[0])
+
+    return _predict_cuda
+
+
+def forest_cuda(rows, nodes, roots, values, out, stream=0):
+    """As `forest_cpu`; `nodes` are the words in pairs, as int64."""
+    count, many = rows.shape
+    bytes_near = 4 * many * _BLOCK
+    near = bytes_near <= _SHARED
+    rows, nodes, roots, values, out = map(launch.device_array, (rows, nodes, roots, values, out))
+    grid = launch.blocks(count, _BLOCK)
+    for first in range(0, values.shape[1], _OUTPUTS[-1]):
+        left = values.shape[1] - first
+        outputs = next((n for n in _OUTPUTS if n >= left), _OUTPUTS[-1])
+        _predict(outputs, near)[grid, _BLOCK, stream, bytes_near if near else 0](
+            rows, nodes, roots, values, first, out
+        )
+
+
+def cuda_signatures():
+    """(kernel, argument types, most registers a thread may take)."""
+    rest = (
+        types.int64[:, ::1], types.int32[::1], types.float64[:, ::1], types.int64,
+        types.float64[:, ::1],
+    )  # fmt: skip
+    lines, planes = (types.Array(types.float32, 2, layout) for layout in "CF")
+    kernels = [_predict(n, near) for n in _OUTPUTS for near in (False, True)]
+    return [
+        *((kernel, (lines, *rest), 80) for kernel in kernels),
+        (_predict(2, True), (planes, *rest), 80),
+    ]

@@ -181,6 +181,11 @@ class Forest:
 
         return heaps(self.words, self.roots)
 
+    @functools.cached_property
+    def devices(self) -> dict:
+        """The tables as the GPU's kernel reads them, for each device that has them."""
+        return {}
+
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
