@@ -288,3 +288,21 @@ def neighborhood(image, radius, mode, cval):
         kernel[index] = 1
         features.append(ndimage.correlate(image, kernel, mode=mode, cval=cval))
     return np.stack(features, axis=-1)
+
+
+def forest_means(rows, trees):
+    """The mean of the values of the leaves that each row reaches, from node to node."""
+    out = []
+    for row in rows:
+        total = 0.0
+        for tree in trees:
+            node = 0
+            while tree.children_left[node] >= 0:
+                value = float(row[tree.feature[node]])
+                left = value <= tree.threshold[node]
+                if np.isnan(value):
+                    left = tree.__getstate__()["nodes"]["missing_go_to_left"][node]
+                node = (tree.children_left if left else tree.children_right)[node]
+            total += tree.value[node, 0, 0]
+        out.append(total / len(trees))
+    return np.array(out)

@@ -158,11 +158,7 @@ class Forest:
         -------
         Forest
         """
-        names = [field.name for field in fields(cls)]
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            raise ValueError(f"arrays of a forest must have {', '.join(missing)}")
-        *tables, count = (np.asarray(arrays[name]) for name in names)
+        *tables, count = (_part(arrays, field.name) for field in fields(cls))
         if count.ndim or count.dtype.kind not in "iu":
             raise ValueError(f"n_features must be an integer, got {count.dtype} {count.shape}")
         return cls(*tables, n_features=int(count))
@@ -188,6 +184,12 @@ class Forest:
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _part(arrays: dict, name: str):
+    if name not in arrays:
+        raise ValueError(f"arrays of a fitted estimator must have {name}")
+    return np.asarray(arrays[name])
 
 
 def _not_above(thresholds):
@@ -222,8 +224,8 @@ def forest_predict(X, forest):
 
     Notes
     -----
-    Takes 8 bytes for each row and output, and half a megabyte for each thread; on a GPU also the
-    forest: 16 bytes a node and 8 for each output of a leaf.
+    Takes 8 bytes for each row and output, and a megabyte for each thread; on a GPU also the forest:
+    16 bytes a node, and 8 for each output of a leaf.
 
     Examples
     --------
@@ -315,6 +317,7 @@ class _Predicts:
         arrays["feature_importances"] = np.asarray(self.feature_importances_)
         if hasattr(self, "classes_"):
             several = self.classes_ if self.n_outputs_ > 1 else [self.classes_]
+            arrays["classes_are_objects"] = np.asarray(several[0].dtype == object)
             for i, classes in enumerate(several):
                 arrays[f"classes_{i}"] = _plain(classes)
         if hasattr(self, "feature_names_in_"):
@@ -325,34 +328,38 @@ class _Predicts:
     def _from_arrays(cls, params: dict, arrays: dict[str, np.ndarray]):
         """A fitted estimator that predicts the same bits; it can be fitted again."""
         self = cls(**params)
-        forest = Forest.from_arrays(arrays)
-        outputs = int(arrays["n_outputs"])
-        self._restored, self.n_outputs_ = forest, outputs
+        forest, outputs = Forest.from_arrays(arrays), _part(arrays, "n_outputs")
+        if outputs.ndim or not 1 <= outputs <= forest.values.shape[1]:
+            raise ValueError(f"n_outputs does not fit {forest.values.shape[1]} values: {outputs}")
+        self._restored, self.n_outputs_ = forest, int(outputs)
         self.n_features_in_ = forest.n_features
-        self._importances = np.asarray(arrays["feature_importances"])
+        self._importances = _part(arrays, "feature_importances")
         if self._importances.shape != (forest.n_features,):
             raise ValueError(f"feature_importances has a wrong shape: {self._importances.shape}")
-        widths = [1] * outputs
+        widths = [1] * self.n_outputs_
         if is_classifier(self):
-            classes = [np.asarray(arrays[f"classes_{i}"]) for i in range(outputs)]
+            classes = [_part(arrays, f"classes_{i}") for i in range(self.n_outputs_)]
+            if any(values.ndim != 1 for values in classes):
+                raise ValueError("classes must have one axis")
+            if _part(arrays, "classes_are_objects"):
+                classes = [values.astype(object) for values in classes]
             widths = [len(values) for values in classes]
-            counts = np.array(widths, np.intp)
-            self.classes_ = classes if outputs > 1 else classes[0]
-            self.n_classes_ = counts if outputs > 1 else counts[0]
-        if forest.values.shape[1] != outputs * max(widths):
-            raise ValueError(f"values of {forest.values.shape[1]} outputs, for {widths} classes")
+            one = self.n_outputs_ == 1
+            self.classes_ = classes[0] if one else classes
+            self.n_classes_ = widths[0] if one else np.array(widths, np.intp)
+        if forest.values.shape[1] != self.n_outputs_ * max(widths):
+            raise ValueError(
+                f"values of leaves have {forest.values.shape[1]} columns, and the classes of the "
+                f"outputs need {self.n_outputs_ * max(widths)}"
+            )
         if "feature_names_in" in arrays:
             self.feature_names_in_ = np.asarray(arrays["feature_names_in"]).astype(object)
         return self
 
 
-def _plain(values):
-    """Names or labels without Python objects."""
-    if values.dtype != object:
-        return values
-    if not all(isinstance(value, str) for value in values):
-        raise TypeError("classes that are Python objects other than str cannot be saved")
-    return values.astype(np.str_)
+def _plain(names):
+    """Names without Python objects: the only ones that scikit-learn takes are texts."""
+    return names.astype(np.str_) if names.dtype == object else names
 
 
 class _Classifies(_Predicts):

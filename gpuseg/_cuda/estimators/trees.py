@@ -10,6 +10,8 @@ from ...kernels import forest as kernel
 
 def forest_predict(X, forest):
     xp = array_namespace(X)
+    if not (X.flags.c_contiguous or X.flags.f_contiguous):
+        X = xp.ascontiguousarray(X)
     out = xp.empty((len(X), forest.values.shape[1]))
     kernel.forest_cuda(X, *_tables(X, forest), out, stream=cuda_stream(X))
     return out
