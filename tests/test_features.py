@@ -406,6 +406,28 @@ def test_polynomial_is_scikit_learns(backend, rng, degree, interaction_only, bia
     assert polynomial(features.astype("f4"), degree, **options).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    ("call", "most"),
+    [
+        (lambda image: position(image), 0),
+        (lambda image: position(image, polar=True), 56),
+        (lambda image: neighborhood(image), 4),
+        (lambda image: polynomial(image, 2), 0),
+    ],
+    ids=["position", "polar", "neighborhood", "polynomial"],
+)
+def test_bytes_beside_image_and_result(rng, call, most):
+    image = rng.random((60, 70, 5), dtype=np.float32)
+    with gpuseg.using("cpu"):
+        call(image)
+        tracemalloc.start()
+        result = call(image)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    # A border of one widens this image by half.
+    assert peak - result.nbytes < (1.5 * most + 2) * image.size
+
+
 def test_feature_table(backend, rng):
     image = rng.random((2, 3))
     features = filter_bank(image, 0.5, BASIC)

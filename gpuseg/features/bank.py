@@ -66,7 +66,8 @@ def filter_bank(image, sigmas=(2, 5, 8), kinds=KINDS, *, channel_axis=None, mode
     -----
     The image's values are kept as they are, whatever their type: so a part of an image, cut out
     with what the filters reach around it, has the same features as the whole, bit for bit
-    [except with ``mode="wrap"``]. Values of float32 beyond 1e17 overflow in the structure tensor.
+    [except with ``mode="wrap"``]. Values beyond 1e17 overflow float32 in the
+    squares of derivatives.
 
     The numbers are those of `skimage.feature.multiscale_basic_features` (``"gaussian"``,
     ``"sobel"``, ``"hessian_eigenvalues"``) and `skimage.feature.structure_tensor_eigenvalues` for

@@ -43,7 +43,7 @@ def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT0
 
     Notes
     -----
-    Beside the result, polar coordinates need up to 48 bytes a voxel.
+    Beside the result, polar coordinates need 32 bytes a voxel in 2-D and 56 in 3-D, others none.
 
     Examples
     --------
@@ -149,6 +149,10 @@ def polynomial(features, degree=2, *, interaction_only=False, include_bias=True)
     TypeError, ValueError
         For features that are no array of finite real numbers or are empty, a degree that is
         negative or leaves no product.
+
+    Notes
+    -----
+    Beside features and result, nothing; one number a row for features of another type.
 
     Examples
     --------
