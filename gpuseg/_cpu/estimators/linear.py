@@ -1,0 +1,28 @@
+"""Least squares by scikit-learn, and predictions row by row."""
+
+from __future__ import annotations
+
+from sklearn.linear_model import LinearRegression
+
+from ..._backend import array_namespace
+
+# Rows that stay in the cache while their features are added up.
+_PIECE = 1 << 14
+
+
+def least_squares(X, y, sample_weight, fit_intercept):
+    model = LinearRegression(fit_intercept=fit_intercept).fit(X, y, sample_weight)
+    return model.coef_, model.intercept_, model.rank_, model.singular_
+
+
+def linear_predict(X, coef, intercept):
+    xp = array_namespace(X)
+    out = xp.empty((len(X), len(coef)), xp.result_type(X.dtype, coef.dtype))
+    for start in range(0, len(X), _PIECE):
+        piece = X[start : start + _PIECE]
+        for k, row in enumerate(coef):
+            total = piece[:, 0] * row[0]
+            for q in range(1, len(row)):
+                total += piece[:, q] * row[q]
+            out[start : start + _PIECE, k] = total + intercept[k]
+    return out

@@ -1,0 +1,43 @@
+"""Tables scaled and extended, on the device."""
+
+from __future__ import annotations
+
+import importlib
+
+from ..._backend import array_namespace, asnumpy, is_cupy
+from ..._cpu.estimators.preprocessing import normal_scores, put_on_bounds
+
+
+def robust_scale(X, center, scale):
+    out = X.copy()
+    if center is not None:
+        out -= center
+    if scale is not None:
+        out /= scale
+    return out
+
+
+def quantile_places(X, quantiles, references, normal):
+    xp = array_namespace(X)
+    special = importlib.import_module("cupyx.scipy.special" if is_cupy(X) else "scipy.special")
+    out = xp.empty(X.shape, X.dtype)
+    for column, result, sorted_values in zip(X.T, out.T, quantiles.T):
+        sorted_values = xp.ascontiguousarray(sorted_values)
+        up = xp.interp(column, sorted_values, references)
+        down = xp.interp(-column, -sorted_values[::-1], -references[::-1])
+        result[...] = xp.where(xp.isnan(column), column, 0.5 * (up - down))
+        put_on_bounds(column, result, sorted_values, normal)
+        if normal:
+            normal_scores(special.ndtri, result)
+    return out
+
+
+def polynomial_table(X, parents, factors):
+    xp = array_namespace(X)
+    out = xp.empty((len(X), len(parents)), X.dtype)
+    for t, (parent, factor) in enumerate(zip(asnumpy(parents), asnumpy(factors))):
+        if parent >= 0:
+            xp.multiply(out[:, parent], X[:, factor], out=out[:, t])
+        else:
+            out[:, t] = X[:, factor] if factor >= 0 else 1
+    return out
