@@ -26,6 +26,8 @@ from . import launch
 
 # Levels of a tree that are laid out as a heap, at most.
 HEAP_LEVELS = 12
+# One place in so many of a heap's level must be a node.
+_FILLED = 8
 # Rows that are worked on at a time, and values of theirs that are copied at most: so many that each
 # tree is fetched once for many rows, and so few that they stay in the second cache.
 _ROWS, _VALUES = 8192, 1 << 18
@@ -58,9 +60,9 @@ def node_words(thresholds, features, children, missing_right):
 
 def heaps(words, roots):
     """The tops of the trees that begin at `roots`, as heaps."""
-    depths = np.zeros(len(roots), np.int64)
-    _depths(words, roots, depths)
-    levels = np.clip(depths, 3, HEAP_LEVELS)
+    depths, filled = np.zeros((2, len(roots)), np.int64)
+    _depths(words, roots, depths, filled)
+    levels = np.clip(filled, 3, HEAP_LEVELS)
     starts = np.concatenate([[0], np.cumsum((1 << levels) - 1)])
     thresholds = np.empty(starts[-1], np.float32)
     features = np.empty(starts[-1], np.uint32)
@@ -70,12 +72,15 @@ def heaps(words, roots):
 
 
 @njit(nogil=True, cache=True)
-def _depths(words, roots, depths):
-    """The levels of each tree, counted as far as one more than a heap has."""
+def _depths(words, roots, depths, filled):
+    """The levels of each tree, as far as one more than a heap has; and those that are filled."""
     front = np.empty(2 << HEAP_LEVELS, np.int32)
     for t in range(roots.size):
         front[0], count = roots[t], int(roots[t] >= 0)
         while count and depths[t] <= HEAP_LEVELS:
+            # Where few nodes are, few rows still walk: that is faster than to take all of them on.
+            if _FILLED * count >= 1 << depths[t]:
+                filled[t] = depths[t] + 1
             depths[t] += 1
             # In place: from the last, two children where one was, then closed up.
             for i in range(count - 1, -1, -1):
@@ -110,14 +115,23 @@ def _lay_out(words, numbers, roots, levels, starts, thresholds, features, exits)
 
 
 @njit(nogil=True, cache=True)
-def _copy_rows(rows, planes, start, table):
+def _copy_rows(rows, start, table):
     """Rows as columns of a table; whether one of their values is missing."""
     missing = False
     for x in range(table.shape[1]):
         for q in range(table.shape[0]):
-            value = rows[q, start + x] if planes else rows[start + x, q]
+            value = rows[start + x, q]
             table[q, x] = value
             missing |= value != value
+    return missing
+
+
+@njit(nogil=True, cache=True)
+def _copy_plane(plane, line):
+    missing = False
+    for x in range(line.size):
+        line[x] = plane[x]
+        missing |= plane[x] != plane[x]
     return missing
 
 
@@ -217,7 +231,12 @@ def predict_range(
     active = np.empty(block + 1, np.int32)
     for begin in range(start, stop, block):
         size = min(block, stop - begin)
-        missing = _copy_rows(rows, planes, begin, table[:, :size])
+        if planes:
+            missing = False
+            for q in range(len(table)):
+                missing |= _copy_plane(rows[q, begin : begin + size], table[q, :size])
+        else:
+            missing = _copy_rows(rows, begin, table[:, :size])
         here, reached, sums = at[:size], places[:size], out[begin : begin + size]
         sums[:] = 0
         for t in range(roots.size):
