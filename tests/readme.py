@@ -8,7 +8,7 @@ from pathlib import Path
 from gpuseg._backend import find
 
 README = Path(__file__).parents[1] / "README.md"
-MODULES = ("filters", "morphology", "measure", "metrics", "segmentation")
+MODULES = ("filters", "morphology", "measure", "metrics", "segmentation", "features", "estimators")
 START, END = "<!-- functions: made by tests/readme.py -->\n", "<!-- end of functions -->"
 
 
@@ -69,6 +69,8 @@ def _used(function, seen: set) -> set[str]:
             known |= vars(thing)
     things = [known.get(name) for name in names]
     things += [part for thing in things if isinstance(thing, tuple) for part in thing]
+    for thing in [thing for thing in things if inspect.isclass(thing)]:
+        things += [getattr(part, "__func__", part) for part in vars(thing).values()]
     for thing in things:
         if inspect.ismodule(thing):
             used.add(thing.__name__)

@@ -11,7 +11,7 @@ import gpuseg
 from gpuseg._backend import find
 from gpuseg._contracts import Close, Contract, Exact, SamePartition
 
-MODULES = ("filters", "measure", "metrics", "morphology", "segmentation")
+MODULES = ("estimators", "features", "filters", "measure", "metrics", "morphology", "segmentation")
 
 
 def _public_functions():
