@@ -8,13 +8,13 @@ from sklearn import linear_model
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._backend import run
-from .._checks import finite_array
+from .._checks import finite_array, number
 from .._contracts import Close, Exact, contract
 from ._base import Saved, on_host, scikit_learn
 
 
-@contract(Close(rtol=1e-9), note="1e-4 for float32; where the table has full rank")
-def least_squares(X, y, sample_weight=None, *, fit_intercept=True):
+@contract(Close(rtol=1e-9, atol=1e-12), note="1e-4 for float32; where the table has full rank")
+def least_squares(X, y, sample_weight=None, *, fit_intercept=True, tol=1e-6):
     """Find the linear function of the features that is nearest to the targets.
 
     Parameters
@@ -24,6 +24,9 @@ def least_squares(X, y, sample_weight=None, *, fit_intercept=True):
     sample_weight : array of shape (rows,), optional
     fit_intercept : bool, optional
         Add a constant to the function.
+    tol : number, optional
+        Singular values up to this part of the greatest one are taken for zero. scikit-learn before
+        1.7, which serves it on the CPU, takes the precision of the type instead.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def least_squares(X, y, sample_weight=None, *, fit_intercept=True):
         sample_weight = finite_array(sample_weight, "sample_weight", ndim=1)
         if len(sample_weight) != len(X):
             raise ValueError(f"sample_weight must have {len(X)} rows, got {len(sample_weight)}")
-    return run(least_squares, X, y, sample_weight, fit_intercept=bool(fit_intercept))
+    tol = float(number(tol, "tol", at_least=0))
+    return run(least_squares, X, y, sample_weight, fit_intercept=bool(fit_intercept), tol=tol)
 
 
 @contract(Exact())
@@ -103,8 +107,8 @@ def linear_predict(X, coef, intercept):
 class LinearRegression(Saved, linear_model.LinearRegression):
     """scikit-learn's linear regression, which a GPU fits by `least_squares`.
 
-    Parameters and attributes are those of `sklearn.linear_model.LinearRegression`. Sparse tables,
-    `positive` and a `tol` of one's own are served by scikit-learn.
+    Parameters and attributes are those of `sklearn.linear_model.LinearRegression`. Sparse tables
+    and `positive` are served by scikit-learn.
 
     Examples
     --------
@@ -131,7 +135,7 @@ class LinearRegression(Saved, linear_model.LinearRegression):
         self
         """
         X, y, sample_weight = map(on_host, (X, y, sample_weight))
-        reason = self._unserved(X)
+        reason = "sparse tables" if issparse(X) else "positive=True" if self.positive else ""
         if reason:
             return scikit_learn(
                 lambda: super(LinearRegression, self).fit(X, y, sample_weight), reason
@@ -145,19 +149,10 @@ class LinearRegression(Saved, linear_model.LinearRegression):
                 sample_weight, X, dtype=X.dtype, ensure_non_negative=True
             )
         self.coef_, self.intercept_, self.rank_, self.singular_ = run(
-            least_squares, X, y, sample_weight, fit_intercept=self.fit_intercept
-        )
-        if np.ndim(self.intercept_) == 0 and np.ndim(self.coef_) == 1 and self.fit_intercept:
-            self.intercept_ = np.asarray(self.intercept_)[()]
+            least_squares, X, y, sample_weight, fit_intercept=self.fit_intercept,
+            tol=getattr(self, "tol", float(np.finfo(X.dtype).eps)),
+        )  # fmt: skip
         return self
-
-    def _unserved(self, X) -> str:
-        if issparse(X):
-            return "sparse tables"
-        if self.positive:
-            return "positive=True"
-        default = linear_model.LinearRegression().get_params()
-        return "" if self.get_params().get("tol") == default.get("tol") else f"tol={self.tol}"
 
     def predict(self, X):
         """The targets of rows.

@@ -166,10 +166,10 @@ class _Nearest:
 
 
 def _without_themselves(distances, indices):
-    """Leave out each row's own index, or the first if k others are just as near."""
+    """Leave out each row's own index, or the last if k others are just as near."""
     count, k = indices.shape
     out = indices == np.arange(count)[:, None]
-    out[~out.any(axis=1), 0] = True
+    out[~out.any(axis=1), -1] = True
     return (part[~out].reshape(count, k - 1) for part in (distances, indices))
 
 

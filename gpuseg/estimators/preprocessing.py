@@ -283,6 +283,6 @@ class PolynomialFeatures(Saved, preprocessing.PolynomialFeatures):
             reason = "no products"
         if reason:
             return scikit_learn(lambda: super(PolynomialFeatures, self).transform(X), reason)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        X = validate_data(self, X, dtype=_FLOATS, reset=False)
         terms = _terms(X.shape[1], self._max_degree, self.interaction_only, self.include_bias)
         return run(polynomial_table, X, *terms)

@@ -10,8 +10,11 @@ from ..._backend import array_namespace
 _PIECE = 1 << 14
 
 
-def least_squares(X, y, sample_weight, fit_intercept):
-    model = LinearRegression(fit_intercept=fit_intercept).fit(X, y, sample_weight)
+def least_squares(X, y, sample_weight, fit_intercept, tol):
+    model = LinearRegression(fit_intercept=fit_intercept)
+    if hasattr(model, "tol"):  # since scikit-learn 1.7
+        model.tol = tol
+    model.fit(X, y, sample_weight)
     return model.coef_, model.intercept_, model.rank_, model.singular_
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
+from ..._backend import array_namespace, asnumpy
 from ...kernels import columns as kernel
 from ...kernels import launch
 
@@ -35,11 +36,18 @@ def robust_scale(X, center, scale):
 def quantile_places(X, quantiles, references, normal):
     def piece(start, stop):
         for column, result, sorted_values in zip(X.T, out.T, columns):
-            kernel.places_range(start, stop, column, sorted_values, references, result)
+            if half:
+                places = np.empty(stop - start, np.float32)
+                values = column[start:stop].astype(np.float32)
+                kernel.places_range(0, len(values), values, sorted_values, references, places)
+                result[start:stop] = places
+            else:
+                kernel.places_range(start, stop, column, sorted_values, references, result)
             put_on_bounds(column[start:stop], result[start:stop], sorted_values, normal)
             if normal:
                 normal_scores(ndtri, result[start:stop])
 
+    half = X.dtype == np.float16  # Numba has no arithmetic for it
     out = np.empty(X.shape, X.dtype)
     columns = np.ascontiguousarray(quantiles.T)
     _in_pieces(piece, len(X))
@@ -67,6 +75,19 @@ def normal_bounds(bound) -> tuple[float, float]:
 
 
 def polynomial_table(X, parents, factors):
+    if X.dtype == np.float16:
+        return products_by_columns(X, parents, factors)
     out = np.empty((len(X), len(parents)), X.dtype)
     launch.slabs(kernel.products_range, len(X), X, parents, factors, out)
+    return out
+
+
+def products_by_columns(X, parents, factors):
+    xp = array_namespace(X)
+    out = xp.empty((len(X), len(parents)), X.dtype)
+    for t, (parent, factor) in enumerate(zip(asnumpy(parents), asnumpy(factors))):
+        if parent >= 0:
+            xp.multiply(out[:, parent], X[:, factor], out=out[:, t])
+        else:
+            out[:, t] = X[:, factor] if factor >= 0 else 1
     return out

@@ -8,7 +8,7 @@ from ..._cpu.estimators.linear import linear_predict
 __all__ = ["least_squares", "linear_predict"]
 
 
-def least_squares(X, y, sample_weight, fit_intercept):
+def least_squares(X, y, sample_weight, fit_intercept, tol):
     if len(X) < X.shape[1]:
         raise Unserved("fewer rows than features")
     xp = array_namespace(X)
@@ -26,8 +26,7 @@ def least_squares(X, y, sample_weight, fit_intercept):
     # The condition of normal equations would be the square of that of the table.
     q, r = xp.linalg.qr(X)
     u, singular, v = xp.linalg.svd(r)
-    # As SciPy's solver, which scikit-learn calls, decides what is zero.
-    kept = singular > xp.finfo(dtype).eps * singular[0]
+    kept = singular > tol * singular[0]
     inverse = xp.where(kept, 1 / xp.where(kept, singular, 1), 0)
     coef = v.T @ (inverse[:, None] * (u.T @ (q.T @ targets)))
     intercept = y_mean - x_mean @ coef

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from ..._backend import array_namespace, asnumpy, is_cupy
-from ..._cpu.estimators.preprocessing import normal_scores, put_on_bounds
+from ..._backend import array_namespace, is_cupy
+from ..._cpu.estimators.preprocessing import normal_scores, products_by_columns, put_on_bounds
 
 
 def robust_scale(X, center, scale):
@@ -33,11 +33,4 @@ def quantile_places(X, quantiles, references, normal):
 
 
 def polynomial_table(X, parents, factors):
-    xp = array_namespace(X)
-    out = xp.empty((len(X), len(parents)), X.dtype)
-    for t, (parent, factor) in enumerate(zip(asnumpy(parents), asnumpy(factors))):
-        if parent >= 0:
-            xp.multiply(out[:, parent], X[:, factor], out=out[:, t])
-        else:
-            out[:, t] = X[:, factor] if factor >= 0 else 1
-    return out
+    return products_by_columns(X, parents, factors)
