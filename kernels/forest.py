@@ -27,7 +27,7 @@ from . import launch
 # Levels of a tree that are laid out as a heap, at most.
 HEAP_LEVELS = 12
 # One place in so many of a heap's level must be a node.
-_FILLED = 8
+_FILLED = 16
 # Rows that are worked on at a time, and values of theirs that are copied at most: so many that each
 # tree is fetched once for many rows, and so few that they stay in the second cache.
 _ROWS, _VALUES = 8192, 1 << 18

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_n_features, check_is_fitted, validat
 from .._backend import run
 from .._checks import real_array
 from .._contracts import Exact, contract
+from ._base import names_in, on_host, plain, take_names_in
 
 # Values of a sparse table that are made dense at a time.
 _DENSE = 1 << 22
@@ -280,6 +281,7 @@ class _Predicts:
     def _rows(self, X, *, check_input=True):
         """float32 rows, checked as scikit-learn checks them."""
         check_is_fitted(self)
+        X = on_host(X)
         if not check_input:
             _check_n_features(self, X, reset=False)
             return X
@@ -319,10 +321,8 @@ class _Predicts:
             several = self.classes_ if self.n_outputs_ > 1 else [self.classes_]
             arrays["classes_are_objects"] = np.asarray(several[0].dtype == object)
             for i, classes in enumerate(several):
-                arrays[f"classes_{i}"] = _plain(classes)
-        if hasattr(self, "feature_names_in_"):
-            arrays["feature_names_in"] = _plain(self.feature_names_in_)
-        return arrays
+                arrays[f"classes_{i}"] = plain(classes)
+        return arrays | names_in(self)
 
     @classmethod
     def _from_arrays(cls, params: dict, arrays: dict[str, np.ndarray]):
@@ -352,14 +352,8 @@ class _Predicts:
                 f"values of leaves have {forest.values.shape[1]} columns, and the classes of the "
                 f"outputs need {self.n_outputs_ * max(widths)}"
             )
-        if "feature_names_in" in arrays:
-            self.feature_names_in_ = np.asarray(arrays["feature_names_in"]).astype(object)
+        take_names_in(self, arrays)
         return self
-
-
-def _plain(names):
-    """Names without Python objects: the only ones that scikit-learn takes are texts."""
-    return names.astype(np.str_) if names.dtype == object else names
 
 
 class _Classifies(_Predicts):
