@@ -1,4 +1,4 @@
-"""Tables on the CPU, a row after the other: products of features, places among quantiles."""
+"""Tables on the CPU, a row after the other: products of features, sums, places among quantiles."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def products_range(start, stop, table, parents, factors, out):
                 out[i, t] = table[i, factors[t]]
             else:
                 out[i, t] = 1
+
+
+@njit(nogil=True, cache=True)
+def linear_range(start, stop, table, coef, intercept, out):
+    """The features of each row times the coefficients, added in their order."""
+    for i in range(start, stop):
+        for k in range(coef.shape[0]):
+            total = table[i, 0] * coef[k, 0]
+            for q in range(1, coef.shape[1]):
+                total += table[i, q] * coef[k, q]
+            out[i, k] = total + intercept[k]
 
 
 @njit(nogil=True, cache=True)

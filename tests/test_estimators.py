@@ -410,6 +410,13 @@ def test_lines_that_scikit_learn_fits(backend, rng):
 def test_linear_predictions_row_by_row(backend, rng):
     X = table(rng, backend, 40000, 9)
     coef, intercept = rng.standard_normal((2, 9)), np.array([0.5, -1.0])
+    for dtype in (np.uint8, np.float16, ">f4", np.int64):
+        small = np.arange(18).reshape(2, 9).astype(dtype)[:, ::-1]
+        for other in (np.float16, np.float32, float):
+            found = linear_predict(small, coef.astype(other), intercept.astype(other))
+            expected = small.astype(float) @ coef.T + intercept
+            np.testing.assert_allclose(found, expected, atol=0.2 if other == np.float16 else 1e-3)
+            assert found.dtype == np.result_type(small.dtype, other)
     found = linear_predict(X, coef, intercept)
     np.testing.assert_allclose(found, X @ coef.T + intercept, atol=1e-12)
     np.testing.assert_array_equal(linear_predict(X[11:14], coef, intercept), found[11:14])

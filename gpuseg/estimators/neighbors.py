@@ -9,13 +9,13 @@ from scipy.sparse import issparse
 from sklearn import neighbors
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._backend import run
+from .._backend import choose, run
 from .._checks import finite_array, integer, option
 from .._contracts import Exact, contract
 from ._base import names_in, on_host, plain, scikit_learn, take_names_in
 
 # Beyond these, scikit-learn's matrix products are faster than comparing row with row.
-_MOST_FEATURES = 32
+_MOST_FEATURES = {"cpu": 15, "cuda": 32, "sim": 32}
 _MOST_NEIGHBORS = 32
 
 _METRICS = {
@@ -102,8 +102,9 @@ class _Nearest:
             return "references that are a tree"
         if self.effective_metric_ not in _METRICS or self.effective_metric_params_:
             return f"metric {self.effective_metric_!r} with {self.effective_metric_params_}"
-        if self._fit_X.shape[1] > _MOST_FEATURES:
-            return f"more than {_MOST_FEATURES} features: {self._fit_X.shape[1]}"
+        most = _MOST_FEATURES[choose((X,))[0].kind]
+        if self._fit_X.shape[1] > most:
+            return f"more than {most} features: {self._fit_X.shape[1]}"
         return ""
 
     def _unserved_count(self, k) -> str:
@@ -187,8 +188,9 @@ class KNeighborsClassifier(_Nearest, neighbors.KNeighborsClassifier):
     """scikit-learn's classifier of nearest neighbours, which are found by `nearest_neighbors`.
 
     Parameters and attributes are those of `sklearn.neighbors.KNeighborsClassifier`. Up to 32
-    neighbours in up to 32 features, Euclidean or Manhattan, are found by our kernels, whatever
-    `algorithm`, on all cores, or ``GPUSEG_NUM_THREADS``; scikit-learn serves the rest.
+    neighbours in up to 15 features (32 on a GPU), Euclidean or Manhattan, are found by our kernels,
+    whatever `algorithm`, on all cores, or ``GPUSEG_NUM_THREADS``; scikit-learn serves the rest.
+    Its matrix products are faster there, and less exact.
 
     Examples
     --------
@@ -273,8 +275,9 @@ class KNeighborsRegressor(_Nearest, neighbors.KNeighborsRegressor):
     """scikit-learn's regression by nearest neighbours, which are found by `nearest_neighbors`.
 
     Parameters and attributes are those of `sklearn.neighbors.KNeighborsRegressor`. Up to 32
-    neighbours in up to 32 features, Euclidean or Manhattan, are found by our kernels, whatever
-    `algorithm`, on all cores, or ``GPUSEG_NUM_THREADS``; scikit-learn serves the rest.
+    neighbours in up to 15 features (32 on a GPU), Euclidean or Manhattan, are found by our kernels,
+    whatever `algorithm`, on all cores, or ``GPUSEG_NUM_THREADS``; scikit-learn serves the rest.
+    Its matrix products are faster there, and less exact.
 
     Examples
     --------

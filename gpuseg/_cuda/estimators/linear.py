@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from ..._backend import Unserved, array_namespace
-from ..._cpu.estimators.linear import linear_predict
+from ..._cpu.estimators.linear import predict_by_columns
 
-__all__ = ["least_squares", "linear_predict"]
+
+def linear_predict(X, coef, intercept):
+    return predict_by_columns(X, coef, intercept)
 
 
 def least_squares(X, y, sample_weight, fit_intercept, tol):
