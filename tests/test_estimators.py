@@ -1,7 +1,7 @@
 """Neighbours, clusters, lines and scales against scikit-learn's own."""
 
 import json
-import os
+import tracemalloc
 import warnings
 
 import hypothesis.strategies as st
@@ -629,6 +629,29 @@ def test_backends_agree(backend, rng):
             assert comparison.passed, (function.__name__, comparison.worst)
 
 
+@pytest.mark.parametrize(
+    ("call", "most"),
+    [
+        (lambda X: nearest_neighbors(X, X[:50], 3), 8 * 5),
+        (lambda X: nearest_neighbors(X[:50], X, 3), 24 * 5 + 20),
+        (lambda X: nearest_neighbors(X[:50].astype(float), X.astype(float), 3), 24 * 5 + 20),
+        (lambda X: lloyd(X, X[None, :4]), 4 * 5 + 8),
+        (lambda X: nearest_centers(X, X[:4]), 4 * 5),
+        (lambda X: center_distances(X, X[:4]), (8 * 5 + 60) * 16384 / 100_000),
+    ],
+)
+def test_memory_is_what_is_said(rng, call, most):
+    X = rng.standard_normal((100_000, 5)).astype(np.float32)
+    with gpuseg.using("cpu"):
+        call(X)
+        tracemalloc.start()
+        result = call(X)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    kept = sum(getattr(x, "nbytes", 0) for x in (result if isinstance(result, tuple) else [result]))
+    assert (peak - kept) / len(X) <= most + 2
+
+
 def test_parents_are_scikit_learns():
     pairs = {KNeighborsClassifier: neighbors.KNeighborsClassifier, KMeans: cluster.KMeans,
              KNeighborsRegressor: neighbors.KNeighborsRegressor, RobustScaler:
@@ -639,4 +662,4 @@ def test_parents_are_scikit_learns():
     for ours, theirs in pairs.items():
         assert issubclass(ours, theirs)
         assert ours().get_params() == theirs().get_params()
-    assert os.path.basename(Pipeline.__module__) == "sklearn.pipeline"
+    assert Pipeline.__module__ == "sklearn.pipeline"

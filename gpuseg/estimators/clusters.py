@@ -134,7 +134,7 @@ def center_distances(X, centers):
 
     Notes
     -----
-    Beside the result it needs 8 bytes for each feature of 16384 rows.
+    Beside the result it needs 8 bytes for each feature, and 60 more, of 16384 rows.
 
     Examples
     --------

@@ -59,7 +59,7 @@ def nearest_neighbors(X, references, k, *, metric="euclidean"):
     CPU looks for them in a k-d tree [1]_, and a GPU compares each row with every reference.
 
     Beside input and result it takes 8 bytes for each feature of a row, if `X` is not float64, and
-    16 bytes for each feature of a reference.
+    for a reference 16 bytes for each feature (24, if they are not float64) and 20 more.
 
     References
     ----------
