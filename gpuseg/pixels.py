@@ -63,7 +63,9 @@ class PixelClassifier(BaseEstimator):
     -----
     Features are computed on tiles with as much around them as the filters reach, so those of a
     large volume are never all in memory, and equal those of the whole image bit for bit. Each
-    pixel is then predicted by itself: for the estimators of gpuseg, tiles equal the whole exactly.
+    pixel is then predicted by itself: for the estimators of gpuseg, tiles equal the whole exactly
+    (for nearest neighbours up to 15 features; beyond, they are found by matrix products of
+    scikit-learn, whose rounding can depend on the number of rows).
 
     `predict` needs the image, its result, twice the bytes of a tile's features, and about ten
     numbers for each pixel of a tile with what the filters reach around it; `fit`
