@@ -17,11 +17,11 @@ FOREST = {"n_estimators": 100, "max_depth": 12, "n_jobs": 2, "random_state": 0}
 
 
 @functools.cache
-def _problem(shape):
+def _problem(shape, labelled=0.01):
     """Two classes that smooth noise divides, seen through noise; and a model of each library."""
     hidden = noise(SHAPES[shape], 6.0)
     image = hidden + noise(SHAPES[shape], seed=1)
-    labels = np.where(np.random.default_rng(0).random(image.shape) < 0.01, 1 + (hidden > 0), 0)
+    labels = np.where(np.random.default_rng(0).random(image.shape) < labelled, 1 + (hidden > 0), 0)
     ours = PixelClassifier(AddFilters(), RandomForestClassifier(**FOREST)).fit(image, labels)
     features = _features(image)
     at = labels > 0
@@ -39,13 +39,14 @@ def _theirs(image, forest):
 
 
 @pytest.mark.parametrize("who", ["gpuseg", "scikit-image + scikit-learn"])
-@pytest.mark.parametrize("shape", SHAPES)
-def bench_predict(benchmark, who, shape):
-    image, ours, forest = _problem(shape)
+@pytest.mark.parametrize(("shape", "labelled"), [("1024^2", 1), ("1024^2", 10), ("128^3", 1)])
+def bench_predict(benchmark, who, shape, labelled):
+    """The more pixels it learned from, the fuller are the trees."""
+    image, ours, forest = _problem(shape, labelled / 100)
     calls = {
         "gpuseg": lambda: ours.predict(image),
         "scikit-image + scikit-learn": lambda: _theirs(image, forest),
     }
-    case = f"PixelClassifier.predict {shape} float32, default features, 100 trees of depth 12"
+    case = f"PixelClassifier.predict {shape} float32, {labelled} % labelled, 100 trees of depth 12"
     result = measure(benchmark, who, calls[who], case=case, voxels=image.size)
     assert (result == calls["gpuseg"]()).mean() > 0.99

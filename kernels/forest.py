@@ -30,7 +30,7 @@ HEAP_LEVELS = 12
 _FILLED = 16
 # Rows that are worked on at a time, and values of theirs that are copied at most: so many that each
 # tree is fetched once for many rows, and so few that they stay in the second cache.
-_ROWS, _VALUES = 8192, 1 << 18
+_ROWS, _VALUES = 8192, 1 << 16
 # Beside each feature's values: what is a power of two apart would meet in the cache.
 _BESIDE = 48
 
@@ -46,7 +46,6 @@ class Heaps(NamedTuple):
     exits: np.ndarray
     starts: np.ndarray
     levels: np.ndarray
-    ends: np.ndarray
 
 
 def node_words(thresholds, features, children, missing_right):
@@ -60,28 +59,29 @@ def node_words(thresholds, features, children, missing_right):
 
 def heaps(words, roots):
     """The tops of the trees that begin at `roots`, as heaps."""
-    depths, filled = np.zeros((2, len(roots)), np.int64)
-    _depths(words, roots, depths, filled)
-    levels = np.clip(filled, 3, HEAP_LEVELS)
+    filled = np.zeros(len(roots), np.int64)
+    _fill(words, roots, filled)
+    levels = np.maximum(filled, 3)
     starts = np.concatenate([[0], np.cumsum((1 << levels) - 1)])
     thresholds = np.empty(starts[-1], np.float32)
     features = np.empty(starts[-1], np.uint32)
     exits = np.empty(starts[-1] + len(roots), np.int32)
     _lay_out(words, words.view(np.float32), roots, levels, starts, thresholds, features, exits)
-    return Heaps(thresholds, features, exits, starts, levels, depths <= levels)
+    return Heaps(thresholds, features, exits, starts, levels)
 
 
 @njit(nogil=True, cache=True)
-def _depths(words, roots, depths, filled):
-    """The levels of each tree, as far as one more than a heap has; and those that are filled."""
+def _fill(words, roots, filled):
+    """The levels of each tree that are worth a place in a heap."""
     front = np.empty(2 << HEAP_LEVELS, np.int32)
     for t in range(roots.size):
         front[0], count = roots[t], int(roots[t] >= 0)
-        while count and depths[t] <= HEAP_LEVELS:
+        level = 0
+        while count and level < HEAP_LEVELS:
+            level += 1
             # Where few nodes are, few rows still walk: that is faster than to take all of them on.
-            if _FILLED * count >= 1 << depths[t]:
-                filled[t] = depths[t] + 1
-            depths[t] += 1
+            if 2 * _FILLED * count >= 1 << level:
+                filled[t] = level
             # In place: from the last, two children where one was, then closed up.
             for i in range(count - 1, -1, -1):
                 place = front[i]
@@ -151,6 +151,24 @@ def _top(r0, r1, r2, r3, r4, r5, r6, thresholds, at):
 
 
 @njit(nogil=True, cache=True)
+def _fourth(r0, r1, r2, r3, r4, r5, r6, r7, thresholds, at):
+    """The fourth level in the same way, from places 7 to 14."""
+    t0, t1, t2, t3 = thresholds[7], thresholds[8], thresholds[9], thresholds[10]
+    t4, t5, t6, t7 = thresholds[11], thresholds[12], thresholds[13], thresholds[14]
+    one = np.uint32(1)
+    for x in range(at.size):
+        n = at[x] - np.uint32(7)
+        a, b, c = n >> np.uint32(2), (n >> one) & one, n & one
+        left = (np.uint32(r0[x] > t0) & (c ^ one)) | (np.uint32(r1[x] > t1) & c)
+        right = (np.uint32(r2[x] > t2) & (c ^ one)) | (np.uint32(r3[x] > t3) & c)
+        low = (left & (b ^ one)) | (right & b)
+        left = (np.uint32(r4[x] > t4) & (c ^ one)) | (np.uint32(r5[x] > t5) & c)
+        right = (np.uint32(r6[x] > t6) & (c ^ one)) | (np.uint32(r7[x] > t7) & c)
+        high = (left & (b ^ one)) | (right & b)
+        at[x] = np.uint32(15) + np.uint32(2) * n + ((low & (a ^ one)) | (high & a))
+
+
+@njit(nogil=True, cache=True)
 def _level(thresholds, offsets, flat, at):
     """Take each row a level down in a heap."""
     for x in range(at.size):
@@ -168,23 +186,32 @@ def _down(thresholds, offsets, levels, table, flat, at):
         table[lines[3], : at.size], table[lines[4], : at.size], table[lines[5], : at.size],
         table[lines[6], : at.size], thresholds, at,
     )  # fmt: skip
-    for _ in range(3, levels):
+    if levels > 3:
+        lines = offsets[7:15] // np.uint32(table.shape[1])
+        _fourth(
+            table[lines[0], : at.size], table[lines[1], : at.size], table[lines[2], : at.size],
+            table[lines[3], : at.size], table[lines[4], : at.size], table[lines[5], : at.size],
+            table[lines[6], : at.size], table[lines[7], : at.size], thresholds, at,
+        )  # fmt: skip
+    for _ in range(4, levels):
         _level(thresholds, offsets, flat, at)
 
 
 @njit(nogil=True, cache=True)
-def _leave(exits, at, places):
+def _leave(exits, at, places, active):
+    """The place of each row, and the rows that are still at a node: how many."""
+    count = 0
     for x in range(at.size):
-        places[x] = exits[np.uint64(at[x]) - np.uint64(exits.size - 1)]
+        place = exits[np.uint64(at[x]) - np.uint64(exits.size - 1)]
+        places[x] = place
+        active[count] = x
+        count += place >= 0
+    return count
 
 
 @njit(nogil=True, cache=True)
-def _walk(words, numbers, flat, stride, places, active):
-    """Take each row from its place to a leaf; `words` and `numbers` are the nodes, flat."""
-    count = 0
-    for x in range(places.size):
-        active[count] = x
-        count += places[x] >= 0
+def _walk(words, numbers, flat, stride, places, active, count):
+    """Take the active rows from their places to leaves; `words`, `numbers` are the nodes, flat."""
     while count:
         more = 0
         for i in range(count):
@@ -213,16 +240,30 @@ def _add(values, places, out):
             out[x, 0] += values[leaf, 0]
             out[x, 1] += values[leaf, 1]
     else:
+        _add_many(values, places, out)
+
+
+@njit(nogil=True, cache=True)
+def _add_many(values, places, out):
+    """Four outputs at a time: a loop over so few costs more than the sums."""
+    fours = values.shape[1] // 4 * 4
+    for c in range(0, fours, 4):
+        here, there = values[:, c : c + 4], out[:, c : c + 4]
         for x in range(places.size):
             leaf = np.uint64(-1 - places[x])
-            for c in range(outputs):
-                out[x, c] += values[leaf, c]
+            there[x, 0] += here[leaf, 0]
+            there[x, 1] += here[leaf, 1]
+            there[x, 2] += here[leaf, 2]
+            there[x, 3] += here[leaf, 3]
+    for c in range(fours, values.shape[1]):
+        for x in range(places.size):
+            out[x, c] += values[np.uint64(-1 - places[x]), c]
 
 
 @njit(nogil=True, cache=True)
 def predict_range(
     start, stop, block, stride, rows, planes, words, numbers, roots, values, thresholds, offsets,
-    exits, starts, levels, ends, out,
+    exits, starts, levels, out,
 ):  # fmt: skip
     """The mean of the values of a row's leaves, for a range of rows."""
     flat = np.empty((rows.shape[0] if planes else rows.shape[1]) * stride, np.float32)
@@ -242,12 +283,13 @@ def predict_range(
         for t in range(roots.size):
             if missing:
                 reached[:] = roots[t]
+                active[:size] = np.arange(size)
+                count = size if roots[t] >= 0 else 0
             else:
                 i, n = starts[t], (1 << levels[t]) - 1
                 _down(thresholds[i : i + n], offsets[i : i + n], levels[t], table, flat, here)
-                _leave(exits[i + t : i + t + n + 1], here, reached)
-            if missing or not ends[t]:
-                _walk(words, numbers, flat, stride, reached, active)
+                count = _leave(exits[i + t : i + t + n + 1], here, reached, active)
+            _walk(words, numbers, flat, stride, reached, active, count)
             _add(values, reached, sums)
         sums /= roots.size
 
@@ -264,7 +306,7 @@ def forest_cpu(rows, words, roots, values, tops, out):
     launch.slabs(
         predict_range, len(rows), block, stride, rows.T if planes else rows, planes,
         words.reshape(-1), words.view(np.float32).reshape(-1), roots, values, tops.thresholds,
-        offsets, tops.exits, tops.starts, tops.levels, tops.ends, out,
+        offsets, tops.exits, tops.starts, tops.levels, out,
     )  # fmt: skip
 
 

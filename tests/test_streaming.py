@@ -28,7 +28,7 @@ def regions(draw):
 
 
 @given(regions())
-def test_every_score_equals_that_of_the_whole(case):
+def test_every_score_equals_that_of_the_whole(backend, case):
     true, found, cuts = case
     tally = tallied(true, found, cuts)
     assert tally.size == true.size
@@ -54,7 +54,7 @@ def test_every_score_equals_that_of_the_whole(case):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
-def test_scores_of_probabilities(dtype, rng):
+def test_scores_of_probabilities(backend, dtype, rng):
     true = rng.random((30, 40)) < 0.3
     score = (true * 40 + rng.integers(0, 100, true.shape)).astype(dtype)
     score = score / dtype(140) if dtype is not np.uint8 else score
@@ -65,7 +65,7 @@ def test_scores_of_probabilities(dtype, rng):
             np.testing.assert_allclose(ours, whole, rtol=1e-12)
 
 
-def test_tallies_merge(rng):
+def test_tallies_merge(backend, rng):
     true, found = rng.integers(0, 4, (2, 10, 12))
     first, second = tallied(true[:3], found[:3], [1]), tallied(true[3:], found[3:], [])
     first.merge(second)

@@ -8,7 +8,7 @@ from course.phantom import micrograph
 from scipy import ndimage as ndi
 from scipy.spatial import cKDTree
 
-from benchmarks.course import best_cut, picture, predict, recipes, table, try_recipe
+from benchmarks.course import AutoContext, best_cut, picture, predict, recipes, table, try_recipe
 from gpuseg import metrics, plot
 from gpuseg.features import AddNeighborhood
 
@@ -175,3 +175,8 @@ def test_the_cut_has_the_best_dice(truth, score, cut):
     assert best_cut(truth, score) == cut
     best = metrics.dice(truth, score > cut)
     assert all(metrics.dice(truth, score > other) <= best for other in [-1, *score])
+
+
+def test_auto_context_beats_every_recipe(results):
+    result = try_recipe(AutoContext(trees=8, bands=2), IMAGE, MASK, HALF)
+    assert result.dice > max(other.dice for other in results.values()) + 0.05
