@@ -478,7 +478,9 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_behind(tmp_path, number):
     program = (
-        "import sys, time; from pathlib import Path; from gpuseg import _files, cli\n"
+        "import signal, sys, time; from pathlib import Path; from gpuseg import _files, cli\n"
+        # What is started in the background may inherit that it ignores the signal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def work():\n"
         "    with _files.whole_file(Path(sys.argv[1]), force=False) as file:\n"
         "        file.write(b'half'); file.flush(); print('writing', flush=True); time.sleep(30)\n"
