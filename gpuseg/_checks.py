@@ -158,16 +158,21 @@ def option(x, name: str, allowed):
     return x
 
 
+def output(out, shape, dtype, name: str = "out"):
+    """`out`, which must have a shape and take a type."""
+    if getattr(out, "shape", None) != shape:
+        got = getattr(out, "shape", type(out).__name__)
+        raise ValueError(f"{name} must be an array of shape {shape}, got {got}")
+    if not np.can_cast(dtype, out.dtype, "same_kind"):
+        raise TypeError(f"{name} must take {dtype}, got {out.dtype}")
+    return out
+
+
 def into(out, result, name: str = "out"):
     """`result`, or `out` with the result in it."""
     if out is None:
         return result
-    if not hasattr(out, "shape") or out.shape != result.shape:
-        shape = getattr(out, "shape", type(out).__name__)
-        raise ValueError(f"{name} must be an array of shape {result.shape}, got {shape}")
-    if not np.can_cast(result.dtype, out.dtype, "same_kind"):
-        raise TypeError(f"{name} must take {result.dtype}, got {out.dtype}")
-    out[...] = result
+    output(out, result.shape, result.dtype, name)[...] = result
     return out
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -25,11 +24,6 @@ _LONGEST = 128  # bytes of the first line
 
 class ModelError(ValueError):
     """A file that holds no model that can be read here; the message says why."""
-
-
-def last_step(estimator):
-    """The estimator at the end of a pipeline, or itself."""
-    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -119,7 +113,6 @@ def read(path):
 def contents(path) -> tuple[dict, dict[str, np.ndarray]]:
     """The header and the arrays of a file whose checksum is right."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
         line = file.readline(_LONGEST)
         first = _FIRST.fullmatch(line)
         if first is None:
@@ -129,12 +122,11 @@ def contents(path) -> tuple[dict, dict[str, np.ndarray]]:
                 f"{shown(path)}: is of form {int(first[1])}, and this version reads form {FORM}: "
                 "train it again, or use the version of gpuseg that wrote it"
             )
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest.encode() != first[2]:
+        content = file.read()
+        if hashlib.sha256(content).hexdigest().encode() != first[2]:
             raise ModelError(f"{shown(path)}: is damaged or truncated: its checksum is wrong")
-        file.seek(len(line))
         try:
-            arrays = _archive(io.BytesIO(file.read()), size)
+            arrays = _archive(io.BytesIO(content), len(content))
             header = json.loads(arrays.pop("header").tobytes())
         except Exception as error:
             raise ModelError(f"{shown(path)}: cannot be read: {error}") from None

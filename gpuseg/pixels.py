@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from . import _backend, _models
-from ._checks import as_array, axis, finite_array, integer, real_array
+from ._checks import axis, finite_array, integer, integer_array, output
 from .estimators import DecisionTreeClassifier, RandomForestClassifier, forest_predict
 from .features import AddFilters
+from .features.transformers import channel_names
 
 # Bytes of features that a tile has by default.
 _TILE = 1 << 28
@@ -227,7 +228,8 @@ class PixelClassifier(BaseEstimator):
                :doi:`10.1023/A:1010933404324`
         """
         check_is_fitted(self, "estimator_")
-        last = _models.last_step(self.estimator_)
+        last = self.estimator_
+        last = last.steps[-1][1] if hasattr(last, "steps") else last
         values = getattr(last, "feature_importances_", None)
         if values is None:
             raise TypeError(f"estimator {type(last).__name__} has no feature importances")
@@ -308,13 +310,11 @@ class PixelClassifier(BaseEstimator):
         pairs = []
         for x, mask in zip(images, masks):
             x = self._image(x)
-            mask = _backend.asnumpy(as_array(mask, "labels"))
+            mask = _backend.asnumpy(integer_array(mask, "labels"))
             if mask.shape != x.shape[:-1]:
                 raise ValueError(
                     f"labels must have the shape of the image, {x.shape[:-1]}, got {mask.shape}"
                 )
-            if mask.dtype.kind not in "bui":
-                raise TypeError(f"labels must hold integers or bool, got {mask.dtype}")
             if pairs and x.shape[-1] != pairs[0].image.shape[-1]:
                 raise ValueError("image: all must have as many channels as the first")
             if pairs and x.ndim != pairs[0].image.ndim:
@@ -330,9 +330,9 @@ class PixelClassifier(BaseEstimator):
         """An image with its channels last."""
         if self.channel_axis is None:
             return finite_array(image, ndim=(2, 3))[..., None]
-        image = real_array(image, ndim=(3, 4))
+        image = finite_array(image, ndim=(3, 4))
         at = axis(self.channel_axis, "channel_axis", image.ndim)
-        return _backend.array_namespace(image).moveaxis(finite_array(image), at, -1)
+        return _backend.array_namespace(image).moveaxis(image, at, -1)
 
     def _checked(self, image):
         check_is_fitted(self, "estimator_")
@@ -426,7 +426,7 @@ def _halo(chain) -> int:
 
 
 def _names(chain, channels: int, ndim: int) -> list[str]:
-    names = ["intensity"] if channels == 1 else [f"channel {i}" for i in range(channels)]
+    names = channel_names(channels)
     for step in chain:
         names = step._names(names, ndim)
     return names
@@ -566,9 +566,4 @@ class _Told:
 def _output(out, name: str, shape, dtype, like):
     if out is None:
         return _backend.array_namespace(like).empty(shape, dtype)
-    if getattr(out, "shape", None) != shape:
-        got = getattr(out, "shape", type(out).__name__)
-        raise ValueError(f"{name} must be an array of shape {shape}, got {got}")
-    if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"{name} must take {dtype}, got {out.dtype}")
-    return out
+    return output(out, shape, dtype, name)

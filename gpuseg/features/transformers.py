@@ -63,7 +63,7 @@ class _Step(TransformerMixin, BaseEstimator):
         return names
 
 
-def _channels(count: int) -> list[str]:
+def channel_names(count: int) -> list[str]:
     return ["intensity"] if count == 1 else [f"channel {i}" for i in range(count)]
 
 
@@ -141,7 +141,7 @@ class FlattenPixels(_Stack):
 
     def get_feature_names_out(self, input_features=None):
         """The channels' names."""
-        return np.array(self._given(input_features, _channels), dtype=object)
+        return np.array(self._given(input_features, channel_names), dtype=object)
 
 
 class _Add(_Stack):
@@ -190,7 +190,7 @@ class _Add(_Stack):
         -------
         array of str
         """
-        names = self._given(input_features, _channels)
+        names = self._given(input_features, channel_names)
         return np.array(self._names(names), dtype=object)
 
     def _compute_inside(self, image, *, origin, shape, inside):
