@@ -37,7 +37,7 @@ HEADLINES = {
     r"forest .*depth \d+, 200000 x": "forest, 100 trees, depth 6 to 12, 200 000 x 8",
     r"forest .*unlimited, 200000 x": "forest, 100 trees, no limit of depth, 200 000 x 8",
     r"KNeighbors.* x 5, (1|5)000 ": "nearest neighbours, k = 5, 1000 and 5000 references x 5",
-    r"PixelClassifier": "pixel classification, 1024^2 and 128^3, 24 and 30 features, 100 trees",
+    r"PixelClassifier.predict 1024": "pixel classification, 1024^2, 24 features, 100 trees",
     r"dice": "Dice coefficient, 512^3",
     r"confusion_matrix": "confusion matrix, 2 classes 256^3 and 8 classes 512^3",
 }
