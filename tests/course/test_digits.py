@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from gpuseg.estimators import KNeighborsClassifier, KNeighborsRegressor, RobustScaler
 from sklearn.datasets import load_digits
 from sklearn.pipeline import Pipeline
 
 from gpuseg import metrics, plot
+from gpuseg.estimators import KNeighborsClassifier, KNeighborsRegressor, RobustScaler
 from gpuseg.features import FlattenImage
 
 pytestmark = pytest.mark.usefixtures("device")
