@@ -5,11 +5,12 @@ bits: threshold, feature (the sign bit set where a missing value goes right), le
 The children of a node lie after it, so every walk ends. A row goes right where its feature is
 greater than the threshold.
 
-CPU: the top of each tree is also laid out as a complete heap, in which the children of n are 2n + 1
-and 2n + 2 and a leaf goes on to the last level, so that one loop without a branch takes a block of
-rows a level down. Rows that are then still at a node walk on from place to place. Blocks with
-missing values walk all the way. CUDA: a thread a row, which walks several trees at a time, so that
-one waits for memory while the others do.
+CPU: numbers are compared by their `keys`, integers in the same order, since a comparison of
+integers is one instruction with the load of one of them. The top of each tree is also laid out as a
+complete heap, in which the children of n are 2n and 2n + 1 and a leaf goes on to the last level, so
+that one loop without a branch takes a block of rows a level down. Rows that are then still at a
+node walk on from place to place. Blocks with missing values walk all the way. CUDA: a thread a row,
+which walks several trees at a time, so that one waits for memory while the others do.
 
 Leaf values are added in float64, in the order of the trees, on every backend.
 """
@@ -35,13 +36,17 @@ _ROWS, _VALUES = 8192, 1 << 16
 _BESIDE = 48
 
 
-class Heaps(NamedTuple):
-    """The tops of trees: tree t has ``2**levels[t] - 1`` nodes from ``starts[t]``.
+# The key of a missing value: above that of every number.
+_MISSING = np.uint32(0xFFFFFFFF)
 
-    Its last level is in `exits`, one place more, from ``starts[t] + t``.
+
+class Heaps(NamedTuple):
+    """The tops of trees: tree t has ``2**levels[t] - 1`` nodes after place ``starts[t]``.
+
+    What its last level leads to is in `exits`, one place more, from ``starts[t] + t``.
     """
 
-    thresholds: np.ndarray
+    keys: np.ndarray
     features: np.ndarray
     exits: np.ndarray
     starts: np.ndarray
@@ -63,11 +68,11 @@ def heaps(words, roots):
     _fill(words, roots, filled)
     levels = np.maximum(filled, 3)
     starts = np.concatenate([[0], np.cumsum((1 << levels) - 1)])
-    thresholds = np.empty(starts[-1], np.float32)
+    keys = np.empty(starts[-1], np.uint32)
     features = np.empty(starts[-1], np.uint32)
     exits = np.empty(starts[-1] + len(roots), np.int32)
-    _lay_out(words, words.view(np.float32), roots, levels, starts, thresholds, features, exits)
-    return Heaps(thresholds, features, exits, starts, levels)
+    _lay_out(words, roots, levels, starts, keys, features, exits)
+    return Heaps(keys, features, exits, starts, levels)
 
 
 @njit(nogil=True, cache=True)
@@ -95,17 +100,25 @@ def _fill(words, roots, filled):
 
 
 @njit(nogil=True, cache=True)
-def _lay_out(words, numbers, roots, levels, starts, thresholds, features, exits):
+def _key(bits):
+    """An unsigned integer in the order of float32 numbers, from the bits of one, as int32."""
+    bits = np.int32(0) if bits == np.int32(-(2**31)) else bits  # -0.0 is 0.0
+    key = np.uint32(bits ^ (bits >> np.int32(31) & np.int32(0x7FFFFFFF))) ^ np.uint32(1 << 31)
+    return _MISSING if bits & np.int32(0x7FFFFFFF) > np.int32(0x7F800000) else key
+
+
+@njit(nogil=True, cache=True)
+def _lay_out(words, roots, levels, starts, keys, features, exits):
     place = np.empty((2 << HEAP_LEVELS) - 1, np.int32)
     for t in range(roots.size):
         place[0], inner = roots[t], (1 << levels[t]) - 1
         for i in range(inner):
             n, at = place[i], starts[t] + i
             if n >= 0:
-                thresholds[at], features[at] = numbers[n, 0], words[n, 1] & 0x7FFFFFFF
+                keys[at], features[at] = _key(words[n, 0]), words[n, 1] & 0x7FFFFFFF
                 place[2 * i + 1], place[2 * i + 2] = words[n, 2], words[n, 3]
             else:
-                thresholds[at], features[at] = np.inf, 0
+                keys[at], features[at] = _MISSING, 0
                 place[2 * i + 1] = place[2 * i + 2] = n
         for i in range(inner + 1):
             exits[starts[t] + t + i] = place[inner + i]
@@ -115,31 +128,30 @@ def _lay_out(words, numbers, roots, levels, starts, thresholds, features, exits)
 
 
 @njit(nogil=True, cache=True)
-def _copy_rows(rows, start, table):
-    """Rows as columns of a table; whether one of their values is missing."""
+def _copy_rows(bits, start, table):
+    """Rows as columns of keys; whether one of their values is missing."""
     missing = False
     for x in range(table.shape[1]):
         for q in range(table.shape[0]):
-            value = rows[start + x, q]
-            table[q, x] = value
-            missing |= value != value
+            table[q, x] = _key(bits[start + x, q])
+            missing |= table[q, x] == _MISSING
     return missing
 
 
 @njit(nogil=True, cache=True)
-def _copy_plane(plane, line):
+def _copy_plane(bits, line):
     missing = False
     for x in range(line.size):
-        line[x] = plane[x]
-        missing |= plane[x] != plane[x]
+        line[x] = _key(bits[x])
+        missing |= line[x] == _MISSING
     return missing
 
 
 @njit(nogil=True, cache=True)
-def _top(r0, r1, r2, r3, r4, r5, r6, thresholds, at):
+def _top(r0, r1, r2, r3, r4, r5, r6, keys, at):
     """Three levels at once: all comparisons that they may need, of whole vectors of rows."""
-    t0, t1, t2, t3 = thresholds[0], thresholds[1], thresholds[2], thresholds[3]
-    t4, t5, t6 = thresholds[4], thresholds[5], thresholds[6]
+    t0, t1, t2, t3 = keys[0], keys[1], keys[2], keys[3]
+    t4, t5, t6 = keys[4], keys[5], keys[6]
     one = np.uint32(1)
     for x in range(at.size):
         a = np.uint32(r0[x] > t0)
@@ -147,80 +159,78 @@ def _top(r0, r1, r2, r3, r4, r5, r6, thresholds, at):
         left = (np.uint32(r3[x] > t3) & (b ^ one)) | (np.uint32(r4[x] > t4) & b)
         right = (np.uint32(r5[x] > t5) & (b ^ one)) | (np.uint32(r6[x] > t6) & b)
         c = (left & (a ^ one)) | (right & a)
-        at[x] = np.uint32(7) + np.uint32(4) * a + np.uint32(2) * b + c
+        at[x] = np.uint32(8) + np.uint32(4) * a + np.uint32(2) * b + c
 
 
 @njit(nogil=True, cache=True)
-def _fourth(r0, r1, r2, r3, r4, r5, r6, r7, thresholds, at):
-    """The fourth level in the same way, from places 7 to 14."""
-    t0, t1, t2, t3 = thresholds[7], thresholds[8], thresholds[9], thresholds[10]
-    t4, t5, t6, t7 = thresholds[11], thresholds[12], thresholds[13], thresholds[14]
+def _fourth(r0, r1, r2, r3, r4, r5, r6, r7, keys, at):
+    """The fourth level in the same way, from places 8 to 15."""
+    t0, t1, t2, t3 = keys[7], keys[8], keys[9], keys[10]
+    t4, t5, t6, t7 = keys[11], keys[12], keys[13], keys[14]
     one = np.uint32(1)
     for x in range(at.size):
-        n = at[x] - np.uint32(7)
-        a, b, c = n >> np.uint32(2), (n >> one) & one, n & one
+        n = at[x]
+        a, b, c = (n >> np.uint32(2)) & one, (n >> one) & one, n & one
         left = (np.uint32(r0[x] > t0) & (c ^ one)) | (np.uint32(r1[x] > t1) & c)
         right = (np.uint32(r2[x] > t2) & (c ^ one)) | (np.uint32(r3[x] > t3) & c)
         low = (left & (b ^ one)) | (right & b)
         left = (np.uint32(r4[x] > t4) & (c ^ one)) | (np.uint32(r5[x] > t5) & c)
         right = (np.uint32(r6[x] > t6) & (c ^ one)) | (np.uint32(r7[x] > t7) & c)
         high = (left & (b ^ one)) | (right & b)
-        at[x] = np.uint32(15) + np.uint32(2) * n + ((low & (a ^ one)) | (high & a))
+        at[x] = np.uint32(2) * n + ((low & (a ^ one)) | (high & a))
 
 
 @njit(nogil=True, cache=True)
-def _child(n, x, thresholds, offsets, flat):
-    right = flat[np.uint64(offsets[n]) + x] > thresholds[n]
-    return n + n + np.uint64(1) + np.uint64(right)
+def _child(n, x, nodes, flat):
+    node = nodes[n - np.uint64(1)]
+    right = np.uint32(node) < flat[(node >> np.uint64(32)) + np.uint64(x)]
+    return n + n + np.uint64(right)
 
 
 @njit(nogil=True, cache=True)
-def _levels(thresholds, offsets, levels, flat, at):
+def _levels(nodes, levels, flat, at):
     """Take each row some levels down in a heap: eight together, as each waits for its loads."""
     eights = at.size // 8 * 8
     for begin in range(0, eights, 8):
-        x = np.uint64(begin)
-        x1, x2, x3 = x + np.uint64(1), x + np.uint64(2), x + np.uint64(3)
-        x4, x5, x6, x7 = x + np.uint64(4), x + np.uint64(5), x + np.uint64(6), x + np.uint64(7)
-        a, b, c, d = np.uint64(at[x]), np.uint64(at[x1]), np.uint64(at[x2]), np.uint64(at[x3])
-        e, f, g, h = np.uint64(at[x4]), np.uint64(at[x5]), np.uint64(at[x6]), np.uint64(at[x7])
+        # Places by constants from here, so that no register is spent on any of them.
+        here, to = flat[begin:], at[begin : begin + 8]
+        a, b, c, d = np.uint64(to[0]), np.uint64(to[1]), np.uint64(to[2]), np.uint64(to[3])
+        e, f, g, h = np.uint64(to[4]), np.uint64(to[5]), np.uint64(to[6]), np.uint64(to[7])
         for _ in range(levels):
-            a = _child(a, x, thresholds, offsets, flat)
-            b = _child(b, x1, thresholds, offsets, flat)
-            c = _child(c, x2, thresholds, offsets, flat)
-            d = _child(d, x3, thresholds, offsets, flat)
-            e = _child(e, x4, thresholds, offsets, flat)
-            f = _child(f, x5, thresholds, offsets, flat)
-            g = _child(g, x6, thresholds, offsets, flat)
-            h = _child(h, x7, thresholds, offsets, flat)
-        at[x], at[x1], at[x2], at[x3] = a, b, c, d
-        at[x4], at[x5], at[x6], at[x7] = e, f, g, h
-    for begin in range(eights, at.size):
-        x = np.uint64(begin)
+            a = _child(a, 0, nodes, here)
+            b = _child(b, 1, nodes, here)
+            c = _child(c, 2, nodes, here)
+            d = _child(d, 3, nodes, here)
+            e = _child(e, 4, nodes, here)
+            f = _child(f, 5, nodes, here)
+            g = _child(g, 6, nodes, here)
+            h = _child(h, 7, nodes, here)
+        to[0], to[1], to[2], to[3] = a, b, c, d
+        to[4], to[5], to[6], to[7] = e, f, g, h
+    for x in range(eights, at.size):
         n = np.uint64(at[x])
         for _ in range(levels):
-            n = _child(n, x, thresholds, offsets, flat)
+            n = _child(n, x, nodes, flat)
         at[x] = n
 
 
 @njit(nogil=True, cache=True)
-def _down(thresholds, offsets, levels, table, flat, at):
-    """Take each row from the root of a heap to the last level."""
-    lines = offsets[:7] // np.uint32(table.shape[1])
+def _down(keys, features, nodes, levels, table, flat, at):
+    """Take each row from the root of a heap to below its last level."""
+    q = features[:15]
     _top(
-        table[lines[0], : at.size], table[lines[1], : at.size], table[lines[2], : at.size],
-        table[lines[3], : at.size], table[lines[4], : at.size], table[lines[5], : at.size],
-        table[lines[6], : at.size], thresholds, at,
+        table[q[0], : at.size], table[q[1], : at.size], table[q[2], : at.size],
+        table[q[3], : at.size], table[q[4], : at.size], table[q[5], : at.size],
+        table[q[6], : at.size], keys, at,
     )  # fmt: skip
     if levels > 3:
-        lines = offsets[7:15] // np.uint32(table.shape[1])
         _fourth(
-            table[lines[0], : at.size], table[lines[1], : at.size], table[lines[2], : at.size],
-            table[lines[3], : at.size], table[lines[4], : at.size], table[lines[5], : at.size],
-            table[lines[6], : at.size], table[lines[7], : at.size], thresholds, at,
+            table[q[7], : at.size], table[q[8], : at.size], table[q[9], : at.size],
+            table[q[10], : at.size], table[q[11], : at.size], table[q[12], : at.size],
+            table[q[13], : at.size], table[q[14], : at.size], keys, at,
         )  # fmt: skip
     if levels > 4:
-        _levels(thresholds, offsets, levels - 4, flat, at)
+        _levels(nodes, levels - 4, flat, at)
 
 
 @njit(nogil=True, cache=True)
@@ -228,7 +238,7 @@ def _leave(exits, at, places, active):
     """The place of each row, and the rows that are still at a node: how many."""
     count = 0
     for x in range(at.size):
-        place = exits[np.uint64(at[x]) - np.uint64(exits.size - 1)]
+        place = exits[np.uint64(at[x]) - np.uint64(exits.size)]
         places[x] = place
         active[count] = x
         count += place >= 0
@@ -236,18 +246,17 @@ def _leave(exits, at, places, active):
 
 
 @njit(nogil=True, cache=True)
-def _walk(words, numbers, flat, stride, places, active, count):
-    """Take the active rows from their places to leaves; `words`, `numbers` are the nodes, flat."""
+def _walk(words, keys, flat, stride, places, active, count):
+    """Take the active rows from their places to leaves; `words` are the nodes, flat."""
     while count:
         more = 0
         for i in range(count):
             x = np.uint64(active[i])
-            n = np.uint64(places[x]) * np.uint64(4)
-            word = words[n + np.uint64(1)]
+            n = np.uint64(places[x])
+            word = words[n * np.uint64(4) + np.uint64(1)]
             value = flat[np.uint64(word & 0x7FFFFFFF) * np.uint64(stride) + x]
-            right = np.uint64(value > numbers[n])
-            right |= np.uint64(value != value) & np.uint64(word < 0)
-            place = words[n + np.uint64(2) + right]
+            right = value > keys[n] if value != _MISSING else word < 0
+            place = words[n * np.uint64(4) + np.uint64(2) + np.uint64(right)]
             places[x] = place
             active[more] = x
             more += place >= 0
@@ -288,11 +297,11 @@ def _add_many(values, places, out):
 
 @njit(nogil=True, cache=True)
 def predict_range(
-    start, stop, block, stride, rows, planes, words, numbers, roots, values, thresholds, offsets,
+    start, stop, block, stride, bits, planes, words, word_keys, roots, values, keys, features, nodes,
     exits, starts, levels, out,
 ):  # fmt: skip
     """The mean of the values of a row's leaves, for a range of rows."""
-    flat = np.empty((rows.shape[0] if planes else rows.shape[1]) * stride, np.float32)
+    flat = np.empty((bits.shape[0] if planes else bits.shape[1]) * stride, np.uint32)
     table = flat.reshape(-1, stride)
     at, places = np.empty(block, np.uint32), np.empty(block, np.int32)
     active = np.empty(block + 1, np.int32)
@@ -301,9 +310,9 @@ def predict_range(
         if planes:
             missing = False
             for q in range(len(table)):
-                missing |= _copy_plane(rows[q, begin : begin + size], table[q, :size])
+                missing |= _copy_plane(bits[q, begin : begin + size], table[q, :size])
         else:
-            missing = _copy_rows(rows, begin, table[:, :size])
+            missing = _copy_rows(bits, begin, table[:, :size])
         here, reached, sums = at[:size], places[:size], out[begin : begin + size]
         sums[:] = 0
         for t in range(roots.size):
@@ -313,11 +322,22 @@ def predict_range(
                 count = size if roots[t] >= 0 else 0
             else:
                 i, n = starts[t], (1 << levels[t]) - 1
-                _down(thresholds[i : i + n], offsets[i : i + n], levels[t], table, flat, here)
+                _down(
+                    keys[i : i + n], features[i : i + n], nodes[i : i + n], levels[t], table, flat,
+                    here,
+                )  # fmt: skip
                 count = _leave(exits[i + t : i + t + n + 1], here, reached, active)
-            _walk(words, numbers, flat, stride, reached, active, count)
+            _walk(words, word_keys, flat, stride, reached, active, count)
             _add(values, reached, sums)
         sums /= roots.size
+
+
+@njit(nogil=True, cache=True)
+def _keys_of(bits):
+    keys = np.empty(bits.size, np.uint32)
+    for i in range(bits.size):
+        keys[i] = _key(bits[i])
+    return keys
 
 
 def forest_cpu(rows, words, roots, values, tops, out):
@@ -326,13 +346,15 @@ def forest_cpu(rows, words, roots, values, tops, out):
     `rows` is a C-contiguous array, or the transposed view of one, or has any strides.
     """
     planes = not rows.flags.c_contiguous and rows.T.flags.c_contiguous
-    block = min(_ROWS, max(16, _VALUES // rows.shape[1]), -(-len(rows) // 16) * 16)
+    block = min(_ROWS, max(16, _VALUES // rows.shape[1] // 16 * 16), -(-len(rows) // 16) * 16)
     stride = block + _BESIDE
-    offsets = tops.features * np.uint32(stride)
+    # A node of a heap in one word: where its feature begins, and its key.
+    nodes = (tops.features.astype(np.uint64) * np.uint64(stride)) << np.uint64(32) | tops.keys
+    bits = rows.view(np.int32)
     launch.slabs(
-        predict_range, len(rows), block, stride, rows.T if planes else rows, planes,
-        words.reshape(-1), words.view(np.float32).reshape(-1), roots, values, tops.thresholds,
-        offsets, tops.exits, tops.starts, tops.levels, out,
+        predict_range, len(rows), block, stride, bits.T if planes else bits, planes,
+        words.reshape(-1), _keys_of(words[:, 0]), roots, values, tops.keys, tops.features, nodes,
+        tops.exits, tops.starts, tops.levels, out,
     )  # fmt: skip
 
 
