@@ -297,8 +297,8 @@ def _add_many(values, places, out):
 
 @njit(nogil=True, cache=True)
 def predict_range(
-    start, stop, block, stride, bits, planes, words, word_keys, roots, values, keys, features, nodes,
-    exits, starts, levels, out,
+    start, stop, block, stride, bits, planes, words, word_keys, roots, values, keys, features,
+    nodes, exits, starts, levels, out,
 ):  # fmt: skip
     """The mean of the values of a row's leaves, for a range of rows."""
     flat = np.empty((bits.shape[0] if planes else bits.shape[1]) * stride, np.uint32)

@@ -86,8 +86,18 @@ def test_a_heap_is_the_top_of_its_tree(rng):
             n, at = places[i], tops.starts[t] + i
             left, right = (n, n) if n < 0 else words[n, 2:]
             if n >= 0:
-                assert tops.thresholds[at] == words.view(np.float32)[n, 0]
+                assert tops.keys[at] == forest._key(words[n, 0])
                 assert tops.features[at] == words[n, 1] & 0x7FFFFFFF
             places[2 * i + 1], places[2 * i + 2] = left, right
         exits = tops.exits[tops.starts[t] + t :][: inner + 1]
         assert exits.tolist() == [places[inner + i] for i in range(inner + 1)]
+
+
+def test_keys_compare_as_numbers_do():
+    special = [0.0, -0.0, 1e-45, -1e-45, np.inf, -np.inf, 3.4e38, -3.4e38, 1.0, np.nextafter(1, 2)]
+    numbers = np.float32([*special, *np.random.default_rng(0).normal(size=50)])
+    keys = np.array([forest._key(bits) for bits in numbers.view(np.int32)])
+    np.testing.assert_array_equal(keys[:, None] > keys, numbers[:, None] > numbers)
+    nans = np.array([0x7FC00000, 0x7F800001, 0xFFC00000, 0xFFFFFFFF], np.uint32).view(np.int32)
+    assert {int(forest._key(bits)) for bits in nans} == {int(forest._MISSING)}
+    assert keys.max() < forest._MISSING
