@@ -153,11 +153,7 @@ class UNet(nn.Module):
     def radius(self) -> int | None:
         if self.config["norm"] == "instance":
             return None
-        depth = self.config["depth"]
-        # Two convolutions a level, each a pixel of its level to either side, down and up but at the
-        # bottom once; and a place within a pixel of the lowest level is up to `multiple` - 1 off.
-        pairs = sum(2 * 2 * 2**level for level in range(depth)) + 2 * 2**depth
-        return pairs + self.multiple - 1
+        return reach_of(self.config)
 
     def set_normalization(self, mean, std) -> None:
         """Say what to subtract from each channel of an image, and what to divide it by.
@@ -255,6 +251,14 @@ class _Pair(nn.Sequential):
                 steps.append(_NORMS[ndim, norm](width, affine=True))
             steps.append(nn.ReLU(inplace=True))
         super().__init__(*steps)
+
+
+def reach_of(config: dict) -> int:
+    """How far to either side convolutions and halvings look."""
+    depth = config["depth"]
+    # Two convolutions a level, each a pixel of its level to either side, down and up but at the
+    # bottom once; and a place within a pixel of the lowest level is up to 2^depth - 1 off.
+    return sum(4 * 2**level for level in range(depth)) + 2 * 2**depth + 2**depth - 1
 
 
 def size_of(config: dict) -> int:

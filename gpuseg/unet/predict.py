@@ -1,0 +1,549 @@
+"""Prediction: a whole image at once, or in windows, slab by slab."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import itertools
+import logging
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .._backend import array_namespace, asnumpy, is_cupy
+from .._checks import finite_array, integer, number, option, output
+from ._data import lazy_array, pixels, spatial_shape
+from ._device import torch_device
+from .model import UNet, reach_of
+
+log = logging.getLogger("gpuseg")
+
+# Edge of a window where none is asked for: as much as stays in a core's cache in 2-D; in 3-D, where
+# what windows share costs most, about a gigabyte of the channels between layers.
+_WINDOW = {2: 256, 3: 112}
+# A whole image of at most so many pixels is one window, where none is asked for.
+_WHOLE = {2: 320**2, 3: 144**3}
+# Of a window's edge: the standard deviation of its weights; and their least.
+_SIGMA, _LEAST = 0.125, 1e-3
+
+
+def predict(
+    model,
+    image,
+    *,
+    window=None,
+    overlap=0.25,
+    blend=None,
+    batch_size=None,
+    threshold=0.5,
+    out=None,
+    probabilities=None,
+    channel_axis=None,
+    precision="float32",
+    channels_last=None,
+    compile=False,
+    device=None,
+    progress=None,
+):
+    """The mask or the classes that a network sees in an image.
+
+    Parameters
+    ----------
+    model : UNet
+        Is not changed.
+    image : array of real numbers, 2-D or 3-D and channels
+        NumPy, CuPy, a memory map, or what is read like one: of a Zarr array one slab at a time is
+        in memory. It is normalised as the training images were.
+    window : int or sequence of int, optional
+        Edge of the windows, rounded up to a multiple of ``model.multiple``. Without it, an image
+        of at most 320^2 or 144^3 pixels is one, and others have windows of 256^2 or 112^3.
+    overlap : float, optional
+        Of windows that are blended: the share of a window's edge, 0 to 0.9.
+    blend : {'crop', 'gaussian'}, optional
+        'crop' shows the network as much around each window as it can see: the result is that of
+        the whole image. 'gaussian' weights windows that overlap. 'crop' where not given, but for
+        instance norms, which have no such reach.
+    batch_size : int, optional
+        Windows at a time: 1 on a CPU and 8 on a GPU where not given.
+    threshold : float, optional
+        Of the probability, for a model of one output.
+    out : array of the image's shape without its channels, optional
+        Where to put the result, for example a `numpy.memmap` or a Zarr array, which is written by
+        whole chunks.
+    probabilities : floating-point array, optional
+        Where to put what `predict_proba` gives, in the same pass.
+    channel_axis : int, optional
+    precision : {'float32', 'bf16'}, optional
+    channels_last : bool, optional
+        How tensors lie in memory; without it, what is faster here for such a network: measured once
+        in a process, and told in the log.
+    compile : bool, optional
+        By `torch.compile`.
+    device : str, optional
+        'cpu', 'cuda' or 'cuda:N'; without it as for the other functions of gpuseg.
+    progress : callable, optional
+        Called with the number of windows done and of all, after each batch.
+
+    Returns
+    -------
+    uint8 array of the image's shape without its channels
+        0 and 1 for a model of one output, else the classes (uint16 above 256 of them).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For images that are not of real numbers, hold NaN or infinity, or have not the axes and
+        channels of the model, and arguments that are none of these.
+
+    Notes
+    -----
+    In memory are the result, a slab of the image and of the probabilities (a window and what is
+    around it high), and what the network keeps of a batch: about ``20 * base`` bytes for each pixel
+    of its windows. On a GPU, TF32 is off for 'float32': a mask then agrees with the CPU's to an IoU
+    of 0.999.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg import unet
+    >>> image = np.random.default_rng(0).normal(size=(70, 50))
+    >>> unet.predict(unet.UNet(base=4, seed=0), image).shape
+    (70, 50)
+    """
+    given = dict(locals())
+    _check_model(model)
+    number(threshold, "threshold", at_least=0, at_most=1)
+    plan = _plan(given)
+    classes = model.classes
+    dtype = np.dtype(np.uint8 if classes <= 256 else np.uint16)
+    made = np.empty(plan.shape, dtype) if out is None else output(out, plan.shape, dtype)
+    sinks = [_Sink(made, lambda likely: _labels(likely, threshold, dtype))]
+    if probabilities is not None:
+        sinks.append(_likely_sink(model, plan, probabilities, "probabilities"))
+    _fill(plan, sinks, progress)
+    return _given(made, out, image)
+
+
+def predict_proba(
+    model,
+    image,
+    *,
+    window=None,
+    overlap=0.25,
+    blend=None,
+    batch_size=None,
+    out=None,
+    channel_axis=None,
+    precision="float32",
+    channels_last=None,
+    compile=False,
+    device=None,
+    progress=None,
+):
+    """How likely a network says each class is, for every pixel.
+
+    Parameters
+    ----------
+    model, image, window, overlap, blend, batch_size, channel_axis
+        As for `predict`.
+    precision, channels_last, compile, device, progress
+        As for `predict`.
+    out : floating-point array, optional
+        Where to put the result, for example a `numpy.memmap`.
+
+    Returns
+    -------
+    float32 array
+        Of the image's shape without its channels for a model of one output: how likely the
+        foreground is; else with one more axis, the last, of the classes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `predict`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg import unet
+    >>> image = np.random.default_rng(0).normal(size=(40, 40))
+    >>> unet.predict_proba(unet.UNet(out_channels=3, base=4, seed=0), image).shape
+    (40, 40, 3)
+    """
+    given = dict(locals())
+    _check_model(model)
+    plan = _plan(given)
+    made = out
+    if made is None:
+        made = np.empty(_likely_shape(model, plan.shape), np.float32)
+    _fill(plan, [_likely_sink(model, plan, made, "out")], progress)
+    return _given(made, out, image)
+
+
+def logits_in_pieces(model, pair, cast):
+    """(cut, logits of it) of a whole image, piece by piece, for what adds up over pixels."""
+    size = _WINDOW[model.ndim]
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for row in _crops(pair.shape, (size,) * model.ndim, model):
+            for tile in row.tiles:
+                x = torch.from_numpy(pixels(pair.image, tile.read, pair.channel_axis))
+                with cast():
+                    z = model.logits(model.normalized(x[None].to(device)))
+                yield tile.core, z[(slice(None), slice(None), *tile.local)]
+
+
+# --- the plan -------------------------------------------------------------------------------------
+
+
+class _Tile(NamedTuple):
+    """What is read of an image, and which part of it is meant."""
+
+    read: tuple[slice, ...]
+    core: tuple[slice, ...]
+    local: tuple[slice, ...]
+
+
+class _Row(NamedTuple):
+    """Tiles with the same place along the first axis."""
+
+    tiles: list[_Tile]
+    read: slice
+
+
+class _Plan(NamedTuple):
+    model: torch.nn.Module
+    image: object
+    shape: tuple[int, ...]
+    channel_axis: int | None
+    rows: list[_Row]
+    blend: str
+    batch: int
+    precision: str
+    channels_last: bool | None
+    compile: bool
+    device: torch.device
+
+
+def _check_model(model) -> None:
+    if not isinstance(model, UNet):
+        raise TypeError(f"model must be a UNet, got {type(model).__name__}")
+
+
+def _plan(given: dict) -> _Plan:
+    model, image = given["model"], given["image"]
+    in_memory = isinstance(image, np.ndarray | list | tuple) or is_cupy(image)
+    if in_memory and not isinstance(image, np.memmap):
+        image = asnumpy(finite_array(image))
+    image = lazy_array(image, "image")
+    channels = model.config["in_channels"]
+    shape, at = spatial_shape(image, model.ndim, given["channel_axis"], channels)
+    overlap = number(given["overlap"], "overlap", at_least=0, at_most=0.9)
+    blend = given["blend"]
+    if blend is None:
+        blend = "gaussian" if model.radius is None else "crop"
+    option(blend, "blend", ("crop", "gaussian"))
+    option(given["precision"], "precision", ("float32", "bf16"))
+    if given["channels_last"] is not None and not isinstance(given["channels_last"], bool):
+        raise TypeError(f"channels_last must be None or a bool, got {given['channels_last']!r}")
+    device = torch_device(given["device"])
+    batch = given["batch_size"]
+    batch = (8 if device.type == "cuda" else 1) if batch is None else batch
+    window = _window(given["window"], shape, model)
+    if blend == "crop":
+        rows = _crops(shape, window, model)
+    else:
+        rows = _windows(shape, window, overlap, model.multiple)
+    return _Plan(
+        model,
+        image,
+        shape,
+        at,
+        rows,
+        blend,
+        integer(batch, "batch_size", at_least=1),
+        given["precision"],
+        given["channels_last"],
+        bool(given["compile"]),
+        device,
+    )
+
+
+def _window(window, shape, model) -> tuple[int, ...]:
+    if window is None:
+        whole = math.prod(shape) <= _WHOLE[model.ndim]
+        window = shape if whole else (_WINDOW[model.ndim],) * model.ndim
+    elif np.ndim(window) == 0:
+        window = (window,) * model.ndim
+    if len(window) != model.ndim:
+        raise ValueError(f"window must be a number or {model.ndim} numbers, got {window!r}")
+    multiple = model.multiple
+    return tuple(-(-integer(n, "window", at_least=1) // multiple) * multiple for n in window)
+
+
+def _crops(shape, window, model) -> list[_Row]:
+    """Tiles that touch, each read with all that the network sees around it."""
+    multiple = model.multiple
+    halo = -(-reach_of(model.config) // multiple) * multiple
+    axes = []
+    for n, w in zip(shape, window):
+        cores = [(a, min(a + w, n)) for a in range(0, n, w)]
+        axes.append([(a, b, max(0, a - halo), min(n, b + halo)) for a, b in cores])
+    return _rows(axes)
+
+
+def _windows(shape, window, overlap, multiple) -> list[_Row]:
+    """Windows that overlap, each meant as a whole."""
+    axes = []
+    for n, w in zip(shape, window):
+        step = max(multiple, int(w * (1 - overlap)) // multiple * multiple)
+        last = max(0, n - w) // multiple * multiple
+        starts = [*range(0, last, step), last]
+        axes.append([(a, b, a, b) for a, b in ((a, n if a == last else a + w) for a in starts)])
+    return _rows(axes)
+
+
+def _rows(axes) -> list[_Row]:
+    rows = []
+    for first in axes[0]:
+        tiles = []
+        for place in itertools.product([first], *axes[1:]):
+            tiles.append(
+                _Tile(
+                    tuple(slice(c, d) for _, _, c, d in place),
+                    tuple(slice(a, b) for a, b, _, _ in place),
+                    tuple(slice(a - c, b - c) for a, b, c, _ in place),
+                )
+            )
+        rows.append(_Row(tiles, slice(first[2], first[3])))
+    return rows
+
+
+# --- the work -------------------------------------------------------------------------------------
+
+
+def _fill(plan: _Plan, sinks, progress) -> None:
+    try:
+        _run(plan, sinks, progress)
+    except torch.OutOfMemoryError:
+        if plan.device.type != "cuda":
+            raise
+        torch.cuda.empty_cache()
+        log.warning("unet.predict: out of device memory, ran on the CPU")
+        _run(plan._replace(device=torch.device("cpu"), batch=1), sinks, progress)
+    for sink in sinks:
+        sink.end()
+
+
+def _run(plan: _Plan, sinks, progress) -> None:
+    for sink in sinks:
+        sink.begin()
+    network = _Network(plan)
+    slabs = _cropped(plan, network) if plan.blend == "crop" else _blended(plan, network)
+    total, done = sum(len(row.tiles) for row in plan.rows), 0
+    for start, likely, count in slabs:
+        if likely is not None:
+            for sink in sinks:
+                sink.put(start, likely)
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+
+class _Network:
+    """A copy of the model where and as it runs; probabilities of pieces of the image."""
+
+    def __init__(self, plan: _Plan):
+        self.plan = plan
+        self.model = copy.deepcopy(plan.model).eval().to(plan.device)
+        formats = {2: torch.channels_last, 3: torch.channels_last_3d}
+        last = plan.channels_last
+        if last is None:
+            last = _faster(tuple(self.model.config.items()), str(plan.device), plan.precision)
+        self.format = formats[self.model.ndim] if last else torch.contiguous_format
+        self.model.to(memory_format=self.format)
+        self.forward = torch.compile(self.model) if plan.compile else self.model
+
+    def __call__(self, row: _Row):
+        """Each tile of a row with the probabilities (outputs, ...) of all that was read."""
+        plan = self.plan
+        rest = (slice(None),) * (len(plan.shape) - 1)
+        slab = pixels(plan.image, (row.read, *rest), plan.channel_axis)
+        if not np.isfinite(slab.sum(dtype=np.float64)):
+            raise ValueError("image holds NaN or infinity")
+        slab = torch.from_numpy(slab)
+        by_shape: dict[tuple, list[_Tile]] = {}
+        for tile in row.tiles:
+            by_shape.setdefault(tuple(s.stop - s.start for s in tile.read), []).append(tile)
+        with torch.inference_mode(), _exact(plan):
+            for tiles in by_shape.values():
+                for begin in range(0, len(tiles), plan.batch):
+                    some = tiles[begin : begin + plan.batch]
+                    x = torch.stack([slab[(slice(None), slice(None), *t.read[1:])] for t in some])
+                    x = self.model.normalized(x.to(plan.device))
+                    likely = self.forward(x.contiguous(memory_format=self.format)).float()
+                    yield from zip(some, likely)
+
+
+@contextlib.contextmanager
+def _exact(plan: _Plan):
+    """The precision that was asked for: float32 without TF32, or bf16."""
+    with contextlib.ExitStack() as stack:
+        if plan.precision == "bf16":
+            stack.enter_context(torch.autocast(plan.device.type, torch.bfloat16))
+        if plan.device.type == "cuda":
+            stack.enter_context(
+                torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+            )
+        yield
+
+
+@functools.cache
+def _faster(config: tuple, device: str, precision: str) -> bool:
+    """Whether channels last is faster for such a network: of three goes at a small image each."""
+    model = UNet(**dict(config), seed=0).eval().to(device)
+    ndim = model.ndim
+    shape = (1, model.config["in_channels"], *(((128,) * 2) if ndim == 2 else ((32,) * 3)))
+    seconds = {}
+    for last in (False, True):
+        form = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+        form = form if last else torch.contiguous_format
+        model.to(memory_format=form)
+        x = torch.zeros(shape, device=device).contiguous(memory_format=form)
+        goes = []
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.split(":")[0], torch.bfloat16, enabled=precision == "bf16"),
+        ):
+            for _ in range(4):
+                start = time.perf_counter()
+                float(model(x).sum())
+                goes.append(time.perf_counter() - start)
+        seconds[last] = min(goes[1:])
+    chosen = seconds[True] < seconds[False]
+    log.info(
+        "unet.predict: %s on %s: %.1f ms with channels first, %.1f ms with channels last: %s",
+        precision,
+        device,
+        1e3 * seconds[False],
+        1e3 * seconds[True],
+        "last" if chosen else "first",
+    )
+    return chosen
+
+
+def _cropped(plan: _Plan, network):
+    """(first row, probabilities (outputs, rows, ...), tiles) of each slab."""
+    outputs = plan.model.config["out_channels"]
+    for row in plan.rows:
+        core = row.tiles[0].core[0]
+        slab = np.empty((outputs, core.stop - core.start, *plan.shape[1:]), np.float32)
+        for tile, likely in network(row):
+            slab[(slice(None), slice(None), *tile.core[1:])] = likely[
+                (slice(None), *tile.local)
+            ].cpu()
+        yield core.start, slab, len(row.tiles)
+
+
+def _blended(plan: _Plan, network):
+    """As `_cropped`: weighted windows add up in a ring of rows, each given when it is done."""
+    outputs, rows = plan.model.config["out_channels"], plan.rows
+    high = max(row.read.stop - row.read.start for row in rows)
+    ring = torch.zeros((outputs, high, *plan.shape[1:]), device=plan.device)
+    norms = [
+        _sum_of_weights({(t.core[axis].start, t.core[axis].stop) for row in rows
+                         for t in row.tiles}, n)
+        for axis, n in enumerate(plan.shape)
+    ]  # fmt: skip
+    begin = 0
+    for i, row in enumerate(rows):
+        for tile, likely in network(row):
+            for axis, cut in enumerate(tile.core):
+                weights = _weights(cut.stop - cut.start)
+                form = [-1 if a == axis else 1 for a in range(len(plan.shape))]
+                likely = likely * torch.from_numpy(weights).to(likely).reshape(form)
+            here = (slice(None), slice(row.read.start - begin, row.read.stop - begin))
+            ring[(*here, *tile.core[1:])] += likely
+        stop = rows[i + 1].read.start if i + 1 < len(rows) else plan.shape[0]
+        done = ring[:, : stop - begin].cpu().numpy().copy()
+        for axis, norm in enumerate(norms):
+            form = [-1 if a == axis else 1 for a in range(len(plan.shape))]
+            done /= (norm[begin:stop] if axis == 0 else norm).reshape(form)
+        left = ring[:, stop - begin :].clone()
+        ring.zero_()
+        ring[:, : left.shape[1]] = left
+        yield begin, done, len(row.tiles)
+        begin = stop
+
+
+@functools.cache
+def _weights(size: int) -> np.ndarray:
+    at = (np.arange(size) - (size - 1) / 2) / (_SIGMA * size)
+    return np.maximum(np.exp(-0.5 * at * at), _LEAST).astype(np.float32)
+
+
+def _sum_of_weights(windows, n: int) -> np.ndarray:
+    total = np.zeros(n, np.float32)
+    for start, stop in windows:
+        total[start:stop] += _weights(stop - start)
+    return total
+
+
+# --- what becomes of it ---------------------------------------------------------------------------
+
+
+class _Sink:
+    """Where slabs go: by whole chunks, where the array has them."""
+
+    def __init__(self, out, convert):
+        self.out, self.convert = out, convert
+        chunks = getattr(out, "shards", None) or getattr(out, "chunks", None)
+        self.high = int(chunks[0]) if chunks else 1
+
+    def begin(self) -> None:
+        self.start, self.held = 0, None
+
+    def put(self, start: int, likely) -> None:
+        slab = self.convert(likely)
+        if self.held is None:
+            self.start, self.held = start, slab
+        else:
+            self.held = np.concatenate([self.held, slab])
+        self._write(len(self.held) // self.high * self.high)
+
+    def end(self) -> None:
+        if self.held is not None:
+            self._write(len(self.held))
+
+    def _write(self, count: int) -> None:
+        if count:
+            self.out[self.start : self.start + count] = self.held[:count]
+            self.start += count
+            self.held = self.held[count:] if count < len(self.held) else None
+
+
+def _likely_shape(model, shape) -> tuple[int, ...]:
+    outputs = model.config["out_channels"]
+    return shape if outputs == 1 else (*shape, outputs)
+
+
+def _likely_sink(model, plan, out, name: str) -> _Sink:
+    output(out, _likely_shape(model, plan.shape), np.dtype(np.float32), name)
+    if model.config["out_channels"] == 1:
+        return _Sink(out, lambda likely: likely[0])
+    return _Sink(out, lambda likely: np.moveaxis(likely, 0, -1))
+
+
+def _labels(likely, threshold, dtype):
+    if len(likely) == 1:
+        return (likely[0] > threshold).astype(dtype)
+    return likely.argmax(axis=0).astype(dtype)
+
+
+def _given(made, out, image):
+    """In the container that came in."""
+    return made if out is not None or not is_cupy(image) else array_namespace(image).asarray(made)
