@@ -12,6 +12,7 @@ from .learning import (
     show_pipeline,
     show_prediction,
 )
+from .networks import show_history
 
 __all__ = [
     "curve_figure",
@@ -22,6 +23,7 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_roc",
     "plot_tree",
+    "show_history",
     "show_kernel",
     "show_pipeline",
     "show_prediction",
