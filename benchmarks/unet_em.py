@@ -13,7 +13,6 @@ import argparse
 import time
 from pathlib import Path
 
-import numpy as np
 from course import read
 
 from gpuseg import metrics, plot, unet

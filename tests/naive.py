@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+from scipy import ndimage
 
 
 def classes(image, thresholds):
@@ -279,8 +280,6 @@ def merge_leaves(image, leaves, threshold, criterion):
 
 def neighborhood(image, radius, mode, cval):
     """The values around each element, by a correlation with a kernel of a single one each."""
-    from scipy import ndimage
-
     size = (2 * radius + 1,) * image.ndim
     features = []
     for index in np.ndindex(size):
@@ -306,3 +305,47 @@ def forest_means(rows, trees):
             total += tree.value[node, 0, 0]
         out.append(total / len(trees))
     return np.array(out)
+
+
+def unet_logits(weights, x, depth):
+    """A U-Net without norms, convolution by convolution: `x` is (C, ...), sizes even enough."""
+    ndim = x.ndim - 1
+
+    def convolved(x, name):
+        weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+        return np.stack(
+            [
+                sum(ndimage.correlate(plane, k, mode="constant") for plane, k in zip(x, kernels))
+                for kernels in weight
+            ]
+        ) + bias.reshape(-1, *[1] * ndim)
+
+    def pair(x, name):
+        return np.maximum(convolved(np.maximum(convolved(x, f"{name}.0"), 0), f"{name}.2"), 0)
+
+    def halved(x):
+        for axis in range(1, ndim + 1):
+            even = np.take(x, range(0, x.shape[axis], 2), axis)
+            x = np.maximum(even, np.take(x, range(1, x.shape[axis], 2), axis))
+        return x
+
+    def doubled(x, name):
+        if f"{name}.weight" in weights:
+            weight = weights[f"{name}.weight"]  # (in, out, 2, ...)
+            out = np.zeros((weight.shape[1], *[2 * n for n in x.shape[1:]]))
+            for place in np.ndindex(weight.shape[2:]):
+                cut = tuple(slice(at, None, 2) for at in place)
+                out[(slice(None), *cut)] = np.tensordot(weight[(..., *place)].T, x, axes=1)
+            return out + weights[f"{name}.bias"].reshape(-1, *[1] * ndim)
+        for axis in range(1, ndim + 1):
+            x = np.repeat(x, 2, axis)
+        return x
+
+    kept = []
+    for level in range(depth + 1):
+        x = pair(x if level == 0 else halved(x), f"down.{level}")
+        kept.append(x)
+    kept.pop()
+    for level in range(depth):
+        x = pair(np.concatenate([doubled(x, f"rise.{level}"), kept.pop()]), f"up.{level}")
+    return convolved(x, "head")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -101,13 +102,11 @@ def export_onnx(path, model, *, force=False) -> None:
     gpuseg._files.RefusedOutput
         For a file that exists, or a folder that does not.
     """
-    from ..plot import extra
-
     _check_model(model)
     path = Path(path)
     check_output(path, force=force)
-    extra("onnx", "onnx")
-    extra("onnxscript", "onnx")
+    if find_spec("onnx") is None or find_spec("onnxscript") is None:
+        raise ImportError("export_onnx needs ONNX: pip install 'gpuseg[onnx]'")
     twin = UNet(**model.config).eval()
     twin.load_state_dict({key: x.detach().cpu() for key, x in model.state_dict().items()})
     spatial = (4 * model.multiple,) * model.ndim
