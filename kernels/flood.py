@@ -43,6 +43,14 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
     `low_values` and `high_values` are C-contiguous (one array, or two bool masks as uint8) of
     `shape`. The result is bool, or `packed` as ``numpy.packbits(.., axis=-1, bitorder="little")``.
     """
+    grown = grown_bits(low_values, low, high_values, high, shape, connectivity)[1]
+    if packed:
+        return _packed(grown, shape[-1]).reshape(*shape[:-1], -1)
+    return painted(grown, shape)
+
+
+def grown_bits(low_values, low, high_values, high, shape, connectivity):
+    """What is above low, as rows of bits, and what of it `flood_cpu` keeps."""
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     rows = int(np.prod(lead, dtype=np.int64))
     mask = np.empty((rows, runs.words_per_row(length)), np.uint64)
@@ -53,11 +61,14 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
                    high, length, mask, grown, stamps)  # fmt: skip
     if any(seeds) and not _sweep(mask, grown, stamps, near):
         _unite(mask, grown, near)
-    if packed:
-        return _packed(grown, length).reshape(*shape[:-1], -1)
+    return mask, grown
+
+
+def painted(words, shape):
+    """Rows of bits as a bool array."""
     # Made only now, so that it never stands beside the table of a union.
     out = np.empty(shape, np.bool_)
-    _slabs(paint_rows, grown, grown, length, out.reshape(-1).view(np.uint8))
+    _slabs(paint_rows, words, words, shape[-1], out.reshape(-1).view(np.uint8))
     return out
 
 

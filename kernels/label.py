@@ -46,43 +46,55 @@ def label_cpu(values, background, shape, connectivity):
     """
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     rows = int(np.prod(lead, dtype=np.int64))
-    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
     values = values.reshape(-1)
-    bases = np.zeros(rows + 1, np.int64)
+    # Labels fit where voxels do: there is at most one for each.
+    dtype = np.int32 if rows * length < 2**31 else np.int64
+    labels = np.empty(shape, dtype)
     if background is None:
         words = np.empty((rows, runs.words_per_row(length)), np.uint64)
         launch.slabs(pack_rows, rows, values, length, values.dtype.type(0), words)
-        launch.slabs(runs.count_runs, rows, words, bases[1:])
-    else:
-        launch.slabs(count_value_runs, rows, values, length, background, bases[1:])
+        bases, numbers, total = numbered_runs(words, lead, connectivity, dtype)
+        paint_mask(words, bases, numbers, labels)
+        return labels, total
+    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
+    bases = np.zeros(rows + 1, np.int64)
+    launch.slabs(count_value_runs, rows, values, length, background, bases[1:])
     np.cumsum(bases, out=bases)
-    count = int(bases[-1])
-    # Labels fit where voxels do: there is at most one for each.
-    dtype = np.int32 if rows * length < 2**31 else np.int64
-    parents = np.arange(count, dtype=dtype)
-    if background is None:
-        join, args = runs.unite_range, (words, bases, 0, parents, *near)
-    else:
-        starts = np.empty(count, np.int32 if length < 2**31 else np.int64)
-        launch.slabs(value_run_starts, rows, values, length, background, bases, starts)
-        join, args = (
-            unite_value_range,
-            (values, length, background, starts, bases, parents, *near),
-        )
+    parents = np.arange(bases[-1], dtype=dtype)
+    starts = np.empty(parents.size, np.int32 if length < 2**31 else np.int64)
+    launch.slabs(value_run_starts, rows, values, length, background, bases, starts)
+    _join(unite_value_range, rows, near, values, length, background, starts, bases, parents)
+    total = number(parents)
+    flat = labels.reshape(-1)
+    launch.slabs(paint_value_runs, rows, values, length, background, bases, parents, flat)
+    return labels, total
+
+
+def numbered_runs(words, lead, connectivity, dtype):
+    """The number of each row's first run, the component of each run, and the components' count."""
+    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
+    bases = np.zeros(len(words) + 1, np.int64)
+    launch.slabs(runs.count_runs, len(words), words, bases[1:])
+    np.cumsum(bases, out=bases)
+    parents = np.arange(bases[-1], dtype=dtype)
+    _join(runs.unite_range, len(words), near, words, bases, 0, parents)
+    return bases, parents, number(parents)
+
+
+def paint_mask(words, bases, numbers, labels) -> None:
+    """Write the numbers of the runs of rows of bits to a C-contiguous array, 0 between them."""
+    flat = labels.reshape(-1)
+    launch.slabs(paint_runs, len(words), words, labels.shape[-1], bases, numbers, flat)
+
+
+def _join(function, rows, near, *args) -> None:
+    """Join runs within as many pieces as there are threads, then those of rows of two pieces."""
     pieces = min(rows, launch.thread_count())
-    launch.slabs(join, rows, *args, True, pieces=pieces)
+    launch.slabs(function, rows, *args, *near, True, pieces=pieces)
     reach = -int(near[2].min(initial=0))
     for i in range(1, pieces):
         first = rows * i // pieces
-        join(first, min(rows, first + reach), *args, False)
-    total = number(parents)
-    labels = np.empty(shape, dtype)
-    flat = labels.reshape(-1)
-    if background is None:
-        launch.slabs(paint_runs, rows, words, length, bases, parents, flat)
-    else:
-        launch.slabs(paint_value_runs, rows, values, length, background, bases, parents, flat)
-    return labels, total
+        function(first, min(rows, first + reach), *args, *near, False)
 
 
 @njit(nogil=True, cache=True)

@@ -23,19 +23,21 @@ def flood(image, seed_point, *, footprint, connectivity, tolerance):
 
 
 def flooded(image, seed_point, connectivity, tolerance, flood):
-    xp = array_namespace(image)
-    value = image[seed_point]
-    if tolerance is None or image.dtype == bool:
-        there = image == value
-    elif image.dtype.kind in "ui":
-        limits = np.iinfo(image.dtype)
-        low, high = max(limits.min, int(value) - tolerance), min(limits.max, int(value) + tolerance)
-        there = (image >= low) & (image <= high)
-    else:
-        there = (image >= float(value) - tolerance) & (image <= float(value) + tolerance)
-    seeds = xp.zeros(image.shape, bool)
+    there = alike(image, image[seed_point], tolerance)
+    seeds = array_namespace(image).zeros(image.shape, bool)
     seeds[seed_point] = True
     return flood(seeds & there, there, connectivity=connectivity, packed=False)
+
+
+def alike(image, value, tolerance):
+    """Where an image differs from a value by no more than the tolerance."""
+    if tolerance is None or image.dtype == bool:
+        return image == value
+    if image.dtype.kind in "ui":
+        limits = np.iinfo(image.dtype)
+        low, high = max(limits.min, int(value) - tolerance), min(limits.max, int(value) + tolerance)
+        return (image >= low) & (image <= high)
+    return (image >= float(value) - tolerance) & (image <= float(value) + tolerance)
 
 
 def expand_labels(label_image, **options):

@@ -1,0 +1,371 @@
+"""Connectivity across the faces of chunks: one look at each chunk, one merge, one more pass.
+
+`look` finds the components of a chunk by itself. What it needs again is parked in a file; what lies
+on its faces goes to `touch`, a task a chunk, which lists the components of neighbouring chunks that
+touch. The merge joins them, and tells each chunk about those of its components that reach a face:
+nothing else of a component can depend on other chunks. Six tasks a chunk; the input is evaluated
+once. Between the passes memory holds, for each chunk, the components on its faces, and for labels a
+number for each row.
+
+Labels are numbered as one raster scan over the whole would: a component's number is that of the
+components that begin before it. Each chunk says how many begin in each of its rows (lines along
+the last axis), those that turn out to have begun in another chunk are taken off, and a running sum
+over all rows in raster order tells each row which number comes first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+from dask import array as da
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from ._parked import Parked
+
+
+class Found(NamedTuple):
+    """The components of a chunk; a weight for each, if any, with the background's first; arrays
+    that the last pass needs; the values of the chunk, where only equal ones are connected; or names
+    of the components, where those of one name are one, wherever they lie."""
+
+    components: Any
+    weights: np.ndarray | None = None
+    carried: tuple = ()
+    values: Any = None
+    names: np.ndarray | None = None
+
+
+class Report(NamedTuple):
+    """What the merge knows of a chunk: its components that may go on elsewhere, in order."""
+
+    count: int
+    touching: np.ndarray
+    weights: np.ndarray | None
+    begun: np.ndarray | None
+    names: np.ndarray | None
+
+
+# --- the tasks --------------------------------------------------------------------------------
+
+
+def look(find, sides, in_order, *blocks):
+    """A chunk's components, parked; a report; and its faces, with components as 1, 2, ... of those
+    that the report lists."""
+    found = find(*blocks)
+    report, planes = seen(found, sides, in_order)
+    return Parked((found._replace(values=None), report.touching)), report, planes
+
+
+def seen(found: Found, sides, in_order):
+    """The report and the faces of a chunk."""
+    parts = found.components
+    planes = {side: parts.face(*side) for side in sides}
+    is_there = np.full(parts.count + 1, found.names is not None)
+    for plane in planes.values():
+        is_there[plane] = True
+    is_there[0] = False
+    touching = np.flatnonzero(is_there)
+    place = np.zeros(parts.count + 1, np.int32)
+    place[touching] = np.arange(1, touching.size + 1)
+    values = found.values
+    planes = {
+        side: (place[plane], None if values is None else _plane(values, *side))
+        for side, plane in planes.items()
+    }
+    weights = None if found.weights is None else found.weights[np.append(0, touching)]
+    begun = parts.begun() if in_order else None
+    return Report(parts.count, touching, weights, begun, found.names), planes
+
+
+def touch(connectivity: int, report: Report, planes, others):
+    """The report, and for each direction the pairs of components that touch there."""
+    return report, [_pairs(planes, theirs, step, connectivity) for step, theirs in others]
+
+
+def _pairs(planes, others, step, connectivity: int):
+    """Which components of a chunk touch which of the chunk a step away, as rows of an array."""
+    axis = next(i for i, d in enumerate(step) if d)
+    own, own_values = (_edge(x, step, axis, 1) for x in planes[axis, _end(step[axis])])
+    far, far_values = (_edge(x, step, axis, -1) for x in others[axis, _end(-step[axis])])
+    budget = connectivity - sum(map(abs, step))
+    found = [np.zeros(0, np.int64)]
+    for shift in itertools.product((-1, 0, 1), repeat=own.ndim):
+        if sum(map(abs, shift)) > budget:
+            continue
+        here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(shift, own.shape))
+        there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(shift, own.shape))
+        a, b = own[here], far[there]
+        both = (a > 0) & (b > 0)
+        if own_values is not None:
+            both &= own_values[here] == far_values[there]
+        elif any(shift):
+            # A voxel straight across would have joined the two already.
+            both &= far[here] == 0
+        pairs = a[both].astype(np.int64) << 32 | b[both]
+        found.append(pairs[np.append(True, pairs[1:] != pairs[:-1])[: pairs.size]])
+    pairs = np.unique(np.concatenate(found))
+    return np.stack([pairs >> 32, pairs & (2**32 - 1)], axis=1).astype(np.int32)
+
+
+def _end(d: int) -> int:
+    return 0 if d < 0 else -1
+
+
+def _edge(plane, step, axis: int, sign: int):
+    """The part of a face that a step to or from a neighbour crosses."""
+    if plane is None:
+        return None
+    rest = step[:axis] + step[axis + 1 :]
+    return plane[tuple(_end(sign * d) if d else slice(None) for d in rest)]
+
+
+def _plane(values, axis: int, index: int):
+    from .._backend import asnumpy
+
+    return asnumpy(values[(slice(None),) * axis + (index,)])
+
+
+def decide(limit: int, grid: Grid, parts):
+    """None, and for each chunk which of its touching components weigh more than `limit` altogether,
+    after the answer for the background."""
+    weights = [report.weights for report, _ in parts]
+    heavy = sum(int(w[0]) for w in weights) > limit
+    sets, count = joined(grid, parts)
+    total = np.zeros(count, np.int64)
+    np.add.at(total, sets, np.concatenate([w[1:] for w in weights]))
+    ends = np.cumsum([w.size - 1 for w in weights])[:-1]
+    return None, [np.append(heavy, part) for part in np.split((total > limit)[sets], ends)]
+
+
+def settle(finish, limit: int, parked: Parked, decision):
+    """The last pass for a decision about each component."""
+    found, touching = parked.take()
+    keep = found.weights > limit
+    keep[np.append(0, touching)] = decision
+    return finish(found.components.kept(keep), *found.carried)
+
+
+def joined(grid: Grid, parts):
+    """The set of each touching component, those of all chunks one after the other; and how many."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if parts[0][0].names is not None:
+        names, sets = np.unique(np.concatenate([r.names for r, _ in parts]), return_inverse=True)
+        return sets, names.size
+    bases = np.cumsum([0] + [report.touching.size for report, _ in parts])
+    ends: tuple[list, list] = ([np.zeros(0, np.int64)], [np.zeros(0, np.int64)])
+    for number, (_, found) in enumerate(parts):
+        for other, pairs in zip(grid.neighbours(number), found):
+            ends[0].append(pairs[:, 0] + (bases[number] - 1))
+            ends[1].append(pairs[:, 1] + (bases[other] - 1))
+    a, b = map(np.concatenate, ends)
+    size = int(bases[-1])
+    if not a.size:
+        return np.arange(size), size
+    graph = coo_array((np.ones(a.size, np.uint8), (a, b)), shape=(size, size))
+    count, sets = connected_components(graph, directed=False)
+    return sets, count
+
+
+def order(grid: Grid, parts):
+    """The number of labels, and for each chunk the labels that its rows begin with, those of its
+    components that go by another number, and these numbers."""
+    reports = [report for report, _ in parts]
+    sets, count = joined(grid, parts)
+    bases = np.cumsum([0] + [r.touching.size for r in reports])
+    # Where in a scan over everything each touching component begins: its row, then its chunk.
+    rows = [np.searchsorted(r.begun, r.touching) for r in reports]
+    keys = np.concatenate([grid.places(n)[at] for n, at in enumerate(rows)])
+    by_place = np.argsort(keys, kind="stable")
+    first = np.empty(count, np.int64)
+    first[sets[by_place[::-1]]] = by_place[::-1]  # of several the last is written, the earliest
+    begins = first[sets] == np.arange(sets.size)
+
+    starts = np.zeros(grid.rows_shape, np.int64)
+    for n, report in enumerate(reports):
+        news = np.diff(report.begun, prepend=0)
+        elsewhere = rows[n][~begins[bases[n] : bases[n + 1]]]
+        news = news - np.bincount(elsewhere, minlength=news.size)
+        starts[grid.rows(n)] = news.reshape(starts[grid.rows(n)].shape)
+    flat = starts.reshape(-1)
+    ends = np.cumsum(flat)
+    total = int(ends[-1])
+    flat[:] = ends - flat
+
+    numbers = np.empty(sets.size, np.int64)
+    for n, report in enumerate(reports):
+        mine = slice(bases[n], bases[n + 1])
+        before = np.append(0, report.begun)[rows[n]]
+        # Of those that begin earlier in its row, some have begun in another chunk.
+        gone = np.append(0, np.cumsum(~begins[mine]))
+        earlier = gone[:-1] - gone[np.searchsorted(report.touching, before, side="right")]
+        row_starts = starts[grid.rows(n)].reshape(-1)[rows[n]]
+        numbers[mine] = row_starts + (report.touching - before) - earlier
+    numbers = numbers[first[sets]]
+    answers = []
+    for n, report in enumerate(reports):
+        mine = slice(bases[n], bases[n + 1])
+        other = ~begins[mine]
+        row_starts = np.ascontiguousarray(starts[grid.rows(n)]).reshape(-1)
+        answers.append((row_starts, report.touching[other], numbers[mine][other]))
+    return total, answers
+
+
+def number(dtype, parked: Parked, answer):
+    """The last pass for labels."""
+    found, _ = parked.take()
+    parts = found.components
+    return parts.painted(final_numbers(parts.count, parts.begun(), *answer, dtype))
+
+
+def final_numbers(count: int, begun, row_starts, elsewhere, their_numbers, dtype):
+    """The label of each component of a chunk, by its number there."""
+    is_new = np.ones(count + 1, np.int64)
+    is_new[0] = 0
+    is_new[elsewhere] = 0
+    ranks = np.cumsum(is_new)
+    before = np.append(0, begun[:-1])
+    numbers = np.zeros(count + 1, np.int64)
+    numbers[1:] = ranks[1:] + np.repeat(row_starts - ranks[before], begun - before)
+    numbers[elsewhere] = their_numbers
+    return numbers.astype(dtype)
+
+
+# --- the graph --------------------------------------------------------------------------------
+
+
+class Grid:
+    """Where the chunks of an array lie; they have numbers in raster order."""
+
+    def __init__(self, chunks, connectivity: int):
+        self.chunks = chunks
+        self.shape = tuple(map(len, chunks))
+        self.steps = [
+            step
+            for step in itertools.product((-1, 0, 1), repeat=len(chunks))
+            if step < (0,) * len(chunks) and sum(map(abs, step)) <= connectivity
+        ]
+        self.bounds = [np.append(0, np.cumsum(c)) for c in chunks]
+
+    def _around(self, number: int):
+        at = np.unravel_index(number, self.shape)
+        for step in self.steps:
+            other = tuple(int(i) + d for i, d in zip(at, step))
+            if all(0 <= i < n for i, n in zip(other, self.shape)):
+                yield step, int(np.ravel_multi_index(other, self.shape))
+
+    def neighbours(self, number: int) -> list[int]:
+        """The chunks before a chunk that it may touch."""
+        return [other for _, other in self._around(number)]
+
+    def directions(self, number: int):
+        return list(self._around(number))
+
+    def sides(self, number: int) -> list[tuple[int, int]]:
+        """The faces of a chunk that another one touches, as (axis, first or last plane)."""
+        if not self.steps:
+            return []
+        at = np.unravel_index(number, self.shape)
+        return [
+            (axis, end)
+            for axis, (i, n) in enumerate(zip(at, self.shape))
+            for end, inside in ((0, i > 0), (-1, i < n - 1))
+            if inside
+        ]
+
+    @property
+    def rows_shape(self) -> tuple[int, ...]:
+        """A place for each row of each chunk: rows in raster order, then chunks along them."""
+        return (*(int(b[-1]) for b in self.bounds[:-1]), self.shape[-1])
+
+    def rows(self, number: int):
+        *at, last = np.unravel_index(number, self.shape)
+        return (*(slice(int(b[i]), int(b[i + 1])) for b, i in zip(self.bounds, at)), int(last))
+
+    def places(self, number: int):
+        """The place of each row of a chunk, in one sequence for all."""
+        index = self.rows(number)
+        axes = [np.arange(i.start, i.stop) for i in index[:-1]] + [np.array([index[-1]])]
+        return np.ravel_multi_index(np.ix_(*axes), self.rows_shape).reshape(-1)
+
+
+class Passes(NamedTuple):
+    """A graph up to the merge: the keys of what is parked, by chunk, and that of the merge."""
+
+    graph: HighLevelGraph
+    parked: list
+    merged: tuple
+    like: da.Array
+
+
+def first_pass(name: str, find, arrays, connectivity: int, merge, *, in_order=False) -> Passes:
+    """Look at all chunks, and merge; arrays of one shape, the first of which has the chunks."""
+    arrays = aligned(arrays)
+    like = arrays[0]
+    grid = Grid(like.chunks, connectivity)
+    token = f"{name}-{tokenize(name, find, merge, connectivity, *arrays)}"
+    layer: dict = {}
+    places = list(np.ndindex(grid.shape))
+    for n, at in enumerate(places):
+        blocks = [(array.name, *at) for array in arrays]
+        layer["look-" + token, *at] = (look, find, grid.sides(n), in_order, *blocks)
+        for i, part in enumerate(("parked", "report", "faces")):
+            layer[f"{part}-{token}", *at] = (operator.itemgetter(i), ("look-" + token, *at))
+    for n, at in enumerate(places):
+        others = [[step, ("faces-" + token, *places[other])] for step, other in grid.directions(n)]
+        own = ("report-" + token, *at), ("faces-" + token, *at)
+        layer["touch-" + token, *at] = (touch, connectivity, *own, others)
+    merged = ("merge-" + token,)
+    layer[merged] = (merge, grid, [("touch-" + token, *at) for at in places])
+    graph = HighLevelGraph.from_collections(token, layer, dependencies=arrays)
+    return Passes(graph, [("parked-" + token, *at) for at in places], merged, like)
+
+
+def last_pass(passes: Passes, finish, dtype) -> da.Array:
+    """Give every chunk its part of the merge's answer, and finish it."""
+    dtype = np.dtype(dtype)
+    token = "connected-" + tokenize(passes.merged, passes.parked, finish, dtype)
+    layer: dict = {}
+    for n, (at, parked) in enumerate(zip(np.ndindex(passes.like.numblocks), passes.parked)):
+        layer["part-" + token, *at] = (_answer, n, passes.merged)
+        layer[token, *at] = (finish, parked, ("part-" + token, *at))
+    graph = HighLevelGraph(
+        {**passes.graph.layers, token: layer},
+        {**passes.graph.dependencies, token: set(passes.graph.layers)},
+    )
+    like = passes.like
+    return da.Array(graph, token, like.chunks, dtype=dtype, meta=like._meta.astype(dtype))
+
+
+def summary(passes: Passes, dtype) -> da.Array:
+    """The merge's summary, a number, as a lazy 0-d array."""
+    token = "summary-" + tokenize(passes.merged)
+    graph = HighLevelGraph(
+        {**passes.graph.layers, token: {(token,): (_summary, dtype, passes.merged)}},
+        {**passes.graph.dependencies, token: set(passes.graph.layers)},
+    )
+    return da.Array(graph, token, (), dtype=dtype, meta=np.empty((), dtype))
+
+
+def _answer(number: int, merged):
+    return merged[1][number]
+
+
+def _summary(dtype, merged):
+    return np.asarray(merged[0], dtype)
+
+
+def aligned(arrays):
+    """Dask arrays in the chunks of the first, none of which is empty."""
+    first = arrays[0]
+    if any(np.isnan(c) for axis in first.chunks for c in axis):
+        raise ValueError(
+            "the chunks of the array have unknown sizes: call its compute_chunk_sizes() first"
+        )
+    chunks = tuple(tuple(c for c in axis if c) for axis in first.chunks)
+    return [da.asarray(array).rechunk(chunks) for array in arrays]

@@ -1,0 +1,24 @@
+"""Labels of chunked arrays."""
+
+from functools import partial
+
+import numpy as np
+
+from ._components import of_mask, of_values
+from ._connected import Found, first_pass, last_pass, number, order, summary
+
+
+def label(label_image, *, background, connectivity):
+    find = partial(_of_mask if label_image.dtype == bool else _of_values, background, connectivity)
+    passes = first_pass("label", find, [label_image], connectivity, order, in_order=True)
+    # Labels fit where voxels do: there is at most one for each.
+    dtype = np.int32 if label_image.size < 2**31 else np.int64
+    return last_pass(passes, partial(number, dtype), dtype), summary(passes, np.int64)
+
+
+def _of_mask(background, connectivity, image):
+    return Found(of_mask(image != bool(background), connectivity))
+
+
+def _of_values(background, connectivity, image):
+    return Found(of_values(image, background, connectivity), values=image)

@@ -1,0 +1,46 @@
+"""Small objects of chunked arrays."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from .._backend import array_namespace, asnumpy
+from .._cpu.regions import compact
+from ._components import Labels, of_mask
+from ._connected import Found, decide, first_pass, last_pass, settle
+
+
+def remove_small_objects(ar, *, most, connectivity):
+    if ar.dtype == bool:
+        find, finish = partial(_of_mask, connectivity), _mask
+    else:
+        # The parts of a label are one object, wherever they lie.
+        find, finish, connectivity = _of_labels, _those_kept, 0
+    passes = first_pass("objects", find, [ar], connectivity, partial(decide, most))
+    return last_pass(passes, partial(settle, finish, most), ar.dtype)
+
+
+def _of_mask(connectivity, mask):
+    found = of_mask(mask, connectivity)
+    return Found(found, found.sizes())
+
+
+def _mask(kept):
+    return kept
+
+
+def _of_labels(labels):
+    if labels.min() < 0:
+        raise ValueError(f"ar must hold no negative labels, got {int(labels.min())}")
+    flat, names = compact(labels)
+    names = asnumpy(names)
+    if names[0]:  # component 0 is the background, here or not
+        flat, names = flat + 1, np.append(names.dtype.type(0), names)
+    found = Labels(flat.reshape(labels.shape), names.size - 1)
+    return Found(found, found.sizes(), (labels,), names=names[1:])
+
+
+def _those_kept(kept, labels):
+    return array_namespace(labels).where(kept, labels, labels.dtype.type(0))

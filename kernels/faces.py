@@ -1,0 +1,126 @@
+"""Components of one chunk of a larger array, seen from its faces; on the CPU, over rows of bits.
+
+The components are those of label.py: rows of bits, `bases` (the number of each row's first run)
+and `numbers` (the component of each run, from 1 on). Nothing here writes an array of the chunk's
+size, which is what makes the first look at a chunk cheap.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from . import launch, runs
+from .runs import ONE, ZERO
+
+
+def face(words, bases, numbers, shape, axis: int, index: int):
+    """The components along the plane ``index`` of an axis, 0 where there is none."""
+    rows, length = np.arange(len(words)).reshape(shape[:-1]), shape[-1]
+    plane = shape[:axis] + shape[axis + 1 :]
+    if axis == len(shape) - 1:
+        out = np.empty(len(words), numbers.dtype)
+        launch.slabs(paint_column, len(words), words, index % length, bases, numbers, out)
+    else:
+        rows = np.ascontiguousarray(rows.take(index, axis)).reshape(-1)
+        out = np.empty(rows.size * length, numbers.dtype)
+        launch.slabs(paint_listed, rows.size, rows, words, length, bases, numbers, out)
+    return out.reshape(plane)
+
+
+def face_bits(words, shape, axis: int, index: int):
+    """The bits along the plane ``index`` of an axis, as bool."""
+    rows, length = words.reshape(*shape[:-1], -1), shape[-1]
+    if axis < len(shape) - 1:
+        data = np.ascontiguousarray(rows.take(index, axis).astype("<u8", copy=False))
+        return np.unpackbits(data.view(np.uint8), axis=-1, count=length, bitorder="little") > 0
+    word, bit = divmod(index % length, 64)
+    return (rows[..., word] >> np.uint64(bit)) & ONE != 0
+
+
+def sizes(words, bases, numbers, count: int):
+    """How many bits each component has; entry 0 is empty."""
+    out = np.zeros((launch.thread_count(), count + 1), np.int64)
+    rows, pieces = len(words), len(out)
+    bounds = np.array([rows * i // pieces for i in range(pieces + 1)])
+    launch.slabs(add_sizes, pieces, bounds, words, bases, numbers, out)
+    return out.sum(axis=0)
+
+
+def keep(words, bases, numbers, kept, grown) -> None:
+    """Set in `grown` the bits of the components that are `kept`."""
+    launch.slabs(keep_runs, len(words), words, bases, numbers, kept, grown)
+
+
+@njit(nogil=True, cache=True)
+def paint_listed(first, last, rows, words, length, bases, numbers, out):
+    """Rows one after the other, each voxel the number of its run."""
+    for i in range(first, last):
+        r = rows[i]
+        run = bases[r] - 1
+        before = ZERO
+        for w in range(words.shape[1]):
+            word = words[r, w]
+            starts = runs.run_starts(word, before)
+            before = word
+            for k in range(min(64, length - w * 64)):
+                bit = np.uint64(k)
+                run += np.int64((starts >> bit) & ONE)
+                out[i * length + w * 64 + k] = numbers[run] if (word >> bit) & ONE else 0
+
+
+@njit(nogil=True, cache=True)
+def paint_column(first, last, words, column, bases, numbers, out):
+    """Of each row one voxel, the number of its run."""
+    at, bit = column // 64, ONE << np.uint64(column % 64)
+    for r in range(first, last):
+        out[r] = 0
+        if not words[r, at] & bit:
+            continue
+        run = bases[r]
+        before = ZERO
+        for w in range(at):
+            run += np.int64(runs.popcount(runs.run_starts(words[r, w], before)))
+            before = words[r, w]
+        out[r] = numbers[runs.run_of(run, runs.run_starts(words[r, at], before), bit)]
+
+
+@njit(nogil=True, cache=True)
+def add_sizes(first, last, bounds, words, bases, numbers, out):
+    """Count bits by component, each piece of the rows into a row of `out`."""
+    for piece in range(first, last):
+        for r in range(bounds[piece], bounds[piece + 1]):
+            run = bases[r] - 1
+            before = ZERO
+            for w in range(words.shape[1]):
+                word = words[r, w]
+                starts = runs.run_starts(word, before)
+                before = word
+                while word != ZERO:
+                    # The bits up to the next start belong to one run.
+                    lowest = word & (~word + ONE)
+                    run += np.int64((starts & lowest) != ZERO)
+                    after = starts & ~(lowest | (lowest - ONE))
+                    part = word & ((after & (~after + ONE)) - ONE)
+                    out[piece, numbers[run]] += np.int64(runs.popcount(part))
+                    word ^= part
+
+
+@njit(nogil=True, cache=True)
+def keep_runs(first, last, words, bases, numbers, kept, grown):
+    """Add the runs of kept components to rows of bits."""
+    for r in range(first, last):
+        run = bases[r] - 1
+        before = ZERO
+        for w in range(words.shape[1]):
+            word = words[r, w]
+            starts = runs.run_starts(word, before)
+            before = word
+            while word != ZERO:
+                lowest = word & (~word + ONE)
+                run += np.int64((starts & lowest) != ZERO)
+                after = starts & ~(lowest | (lowest - ONE))
+                part = word & ((after & (~after + ONE)) - ONE)
+                if kept[numbers[run]]:
+                    grown[r, w] |= part
+                word ^= part
