@@ -508,9 +508,151 @@ def train(
     print_rows(rows)
 
 
+@app.command("train-unet")
+def train_unet(
+    images: Annotated[Path, typer.Argument(help="A picture or a volume: PNG, JPEG, TIFF or .npy.")],
+    masks: Annotated[
+        Path, typer.Argument(help="Its mask: 0, and one other value; or 0 to CLASSES - 1.")
+    ],
+    model: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL.safetensors", help="The file to write."),
+    ],
+    stack: Annotated[
+        bool, typer.Option("--stack", help="The files are stacks of pictures, and no volumes.")
+    ] = False,
+    validation: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="IMAGES MASKS", help="To measure on, and not to learn from."),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=2, help="How many the masks tell apart.")] = 2,
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="augmented or course: see gpuseg.unet.RECIPES.")
+    ] = "augmented",
+    epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch.")] = None,
+    patch: Annotated[int | None, typer.Option(min=4, help="Edge of the patches shown.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches at a time.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest there is.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(metavar="LOSS", help="dice_bce, bce, dice or mse.")
+    ] = None,
+    base: Annotated[int, typer.Option(min=1, help="Channels of the first level.")] = 32,
+    depth: Annotated[int, typer.Option(min=1, help="How often the image is halved.")] = 2,
+    norm: Annotated[str | None, typer.Option(metavar="NORM", help="batch or instance.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="PRECISION", help="float32 or bf16.")
+    ] = None,
+    early_stopping: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better one.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Written each epoch; if it is there, go on from it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and of what is drawn.")] = 0,
+    device: Device = "auto",
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the curves.")
+    ] = None,
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Train a U-Net on images and their masks."""
+    sources = [images, masks, *(validation or ())]
+    check_output(model, force=force, sources=sources)
+    if checkpoint is not None:
+        check_output(checkpoint, force=True, sources=[*sources, model])
+    if report is not None:
+        _check_report(report, force=force, sources=[*sources, model])
+    from . import _images, _networks, unet
+
+    given = {"epochs": epochs, "steps_per_epoch": steps, "patch_size": patch, "batch_size": batch,
+             "learning_rate": learning_rate, "loss": loss, "precision": precision}  # fmt: skip
+    asked = _networks.recipe(recipe, given)
+    for path in sources:
+        _images.read_header(path, max_bytes=max_bytes)
+    start = time.perf_counter()
+    names = ["read", "train", *["make the report"] * bool(report), "write"]
+    with _using(device), progress(names) as step:
+        with step("read"):
+            pairs, notes = [], []
+            for image, mask in ((images, masks), *([validation] if validation else [])):
+                found, said = _networks.pictures(image, stack=stack, max_bytes=max_bytes)
+                truth, more = _networks.masks(mask, found, stack=stack, max_bytes=max_bytes)
+                pairs.append((found, truth))
+                notes += [*said, *(f"masks: {note}" for note in more)]
+        with step("train"):
+            network = unet.UNet(
+                1, 1 if classes == 2 else classes, base, depth, pairs[0][0][0].ndim, norm, seed=seed
+            )
+            network, history = unet.train(
+                network,
+                *pairs[0],
+                validation=pairs[1] if validation else None,
+                seed=seed,
+                early_stopping=early_stopping,
+                checkpoint=checkpoint,
+                progress=step.part,
+                **asked,
+            )
+        if report is not None:
+            with step("make the report"):
+                shown_ones = [(shown(images.name), pairs[0][0][0], pairs[0][1][0])]
+                if validation:
+                    shown_ones.append((shown(validation[0].name), pairs[1][0][0], pairs[1][1][0]))
+                page = _networks.training_page(
+                    f"Training of {shown(model.name)}", network, history, shown_ones,
+                    f"{recipe} recipe", notes,
+                )  # fmt: skip
+        with step("write"):
+            unet.save(model, network, force=force)
+            if report is not None:
+                with whole_file(report, force=force) as file:
+                    file.write(page)
+    last = {key: float(value) for key, value in history.iloc[-1].items()}
+    summary = {
+        "images": str(images),
+        "masks": str(masks),
+        "output": str(model),
+        "report": None if report is None else str(report),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "config": network.config,
+        "recipe": asked,
+        "history": history.to_dict("records"),
+        "ran_on": [str(next(network.parameters()).device)],
+        "seconds": time.perf_counter() - start,
+        "notes": notes,
+        "versions": _versions(),
+    }
+    if as_json:
+        print_json(summary)
+        return
+    measured = ("loss", "dice", "val_loss", "val_dice")
+    rows = [
+        ("images", f"{len(pairs[0][0])} of {' × '.join(map(str, pairs[0][0][0].shape))}"),
+        ("parameters", f"{summary['parameters']:,}"),
+        ("epochs", str(len(history))),
+        *[
+            (name.replace("val_", "validation: "), f"{last[name]:.4f}")
+            for name in measured
+            if name in last
+        ],
+        ("ran on", ", ".join(summary["ran_on"])),
+        ("seconds", f"{summary['seconds']:.2f}"),
+        *[("note", note) for note in notes],
+        ("output", shown(model)),
+        *[("report", shown(report)) for _ in range(report is not None)],
+    ]
+    print_rows(rows)
+
+
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file that `gpuseg train` wrote.")],
+    model: Annotated[
+        Path, typer.Argument(help="A file that `gpuseg train` or `gpuseg train-unet` wrote.")
+    ],
     input: Input,
     output: Annotated[Path, typer.Argument(help=".png, .jpg, .tif or .npy, for the classes.")],
     probabilities: Annotated[
@@ -521,7 +663,14 @@ def predict(
         Path | None, typer.Option(metavar="FILE", help="An image of the true classes, to compare.")
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(min=1, help="Edge of the tiles. (default: 256 MiB of features)")
+        int | None,
+        typer.Option(min=1, help="Edge of the tiles. (default: 256 MiB of features; 256 or 112)"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="U-Nets: of the probability. (default: 0.5)")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="PRECISION", help="U-Nets: float32 or bf16.")
     ] = None,
     device: Device = "auto",
     report: Annotated[
@@ -551,16 +700,16 @@ def predict(
     start = time.perf_counter()
     with _using(device), trace() as calls, progress(names) as step:
         with step("read"):
-            from .pixels import PixelClassifier
-
-            classifier = PixelClassifier.load(model).set_params(tile=tile)
+            classify, kinds, ran = _classifier(model, tile, threshold, precision)
             image = _images.read(input, max_bytes=max_bytes)
             right = None if truth is None else _truth(truth, image.array.shape, max_bytes)
         with step("classify"):
             likely = None
             if probabilities is not None:
-                likely = np.empty((*image.array.shape, len(classifier.classes_)), np.float32)
-            classes = classifier.predict(image.array, probabilities=likely, progress=step.part)
+                likely = np.empty((*image.array.shape, *kinds), np.float32)
+            classes = classify(image.array, likely, step.part)
+        if right is not None and ran:
+            right = _like_the_masks(right, classes)
         scores = {} if right is None else _scores(right, classes)
         shares = _shares(classes)
         page = None
@@ -585,7 +734,7 @@ def predict(
         "shape": image.array.shape,
         "shares": shares,
         "scores": scores,
-        "ran_on": sorted({call.backend for call in calls}),
+        "ran_on": sorted({call.backend for call in calls} | set(ran)),
         "seconds": time.perf_counter() - start,
         "notes": list(image.notes),
         "versions": _versions(),
@@ -731,6 +880,44 @@ def _label_counts(labels, path: Path, *, dense: bool) -> dict[str, int]:
             "unlabelled; pass --dense where 0 is a class"
         )
     return found
+
+
+def _classifier(model: Path, tile, threshold, precision):
+    """What classifies an image; the axes of its probabilities; where it runs, if that is known."""
+    from . import _networks
+
+    if not _networks.is_network(model):
+        from .pixels import PixelClassifier
+
+        if threshold is not None or precision is not None:
+            raise _jobs.UsageError("--threshold and --precision are for U-Nets")
+        classifier = PixelClassifier.load(model).set_params(tile=tile)
+
+        def classify(image, likely, told):
+            return classifier.predict(image, probabilities=likely, progress=told)
+
+        return classify, (len(classifier.classes_),), []
+    from . import unet
+    from .unet._device import torch_device
+
+    network = unet.load(model)
+    given = {"window": tile, "threshold": threshold, "precision": precision}
+    given = {key: value for key, value in given.items() if value is not None}
+
+    def segment(image, likely, told):
+        return unet.predict(network, image, probabilities=likely, progress=told, **given)
+
+    outputs = network.config["out_channels"]
+    return segment, () if outputs == 1 else (outputs,), [str(torch_device())]
+
+
+def _like_the_masks(truth, classes):
+    """A mask of two values as a U-Net learns it: what is not 0 is foreground."""
+    import numpy as np
+
+    if len(np.unique(truth)) <= 2 and classes.max(initial=0) <= 1:
+        return (truth != 0).astype(np.uint8)
+    return truth
 
 
 def _truth(path: Path, shape, max_bytes):

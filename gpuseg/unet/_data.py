@@ -12,6 +12,8 @@ from .._checks import axis
 
 # Pixels that are read at a time where all must be seen, and places that are kept of a class.
 _PIECE, _PLACES = 1 << 24, 4096
+# A class with less than this share of the pixels is rare.
+_RARE = 0.05
 
 
 class Example(NamedTuple):
@@ -22,7 +24,8 @@ class Example(NamedTuple):
     channel_axis: int | None
     shape: tuple[int, ...]
     binary: bool
-    places: dict[int, np.ndarray]
+    counts: dict[int, int]  # pixels of each class, but for the background of a mask
+    places: dict[int, np.ndarray]  # of some of these
 
     def read(self, cut):
         """A piece as float32 (C, ...) and int64 (...)."""
@@ -114,8 +117,9 @@ def examples(images, masks, model, channel_axis, name: str = "images") -> list[E
             raise ValueError(
                 f"{masks_name}[{i}] must have the shape of its image, {shape}, got {mask.shape}"
             )
-        places = _places(mask, shape, model, f"{masks_name}[{i}]")
-        found.append(Example(image, mask, at, shape, model.config["out_channels"] == 1, places))
+        counts, places = _places(mask, shape, model, f"{masks_name}[{i}]")
+        binary = model.config["out_channels"] == 1
+        found.append(Example(image, mask, at, shape, binary, counts, places))
     return found
 
 
@@ -158,10 +162,10 @@ def _pieces(shape):
         yield (slice(start, min(start + rows, shape[0])), *rest)
 
 
-def _places(mask, shape, model, name: str) -> dict[int, np.ndarray]:
-    """Some places of each class, after a look at all that the mask says."""
+def _places(mask, shape, model, name: str):
+    """How many pixels each class has, and some of their places, after a look at the whole mask."""
     binary, classes = model.config["out_channels"] == 1, model.classes
-    rng, kept = np.random.default_rng(0), {}
+    rng, kept, counts = np.random.default_rng(0), {}, {}
     values: set[int] = set()
     for cut in _pieces(shape):
         piece = mask[cut]
@@ -174,6 +178,7 @@ def _places(mask, shape, model, name: str) -> dict[int, np.ndarray]:
             )
         for label in values if not binary else ({1} if values - {0} else ()):
             at = np.flatnonzero(piece != 0 if binary else piece == label)
+            counts[label] = counts.get(label, 0) + len(at)
             if len(at) > _PLACES:
                 at = np.sort(rng.choice(at, _PLACES, replace=False))
             found = np.stack(np.unravel_index(at, piece.shape), axis=1)
@@ -191,7 +196,7 @@ def _places(mask, shape, model, name: str) -> dict[int, np.ndarray]:
             found = found[np.sort(rng.choice(len(found), _PLACES, replace=False))]
         if len(found):
             joined[label] = found
-    return joined
+    return {label: counts[label] for label in joined}, joined
 
 
 def normalization(pairs: list[Example], channels: int) -> tuple[list[float], list[float]]:
@@ -214,6 +219,16 @@ def normalization(pairs: list[Example], channels: int) -> tuple[list[float], lis
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
+def _rare(pairs: list[Example]) -> bool:
+    """Whether a class has few pixels."""
+    counts: dict[int, int] = {}
+    for pair in pairs:
+        for label, count in pair.counts.items():
+            counts[label] = counts.get(label, 0) + count
+    whole = sum(int(np.prod(pair.shape)) for pair in pairs)
+    return any(count < _RARE * whole for count in counts.values())
+
+
 class Draw:
     """Batches of patches, or of whole images: each by its epoch and step alone."""
 
@@ -221,7 +236,8 @@ class Draw:
         from ._augment import augmentation
 
         self.pairs, self.patch, self.batch, self.seed = pairs, patch, batch, seed
-        self.augment, self.balanced = augmentation(augment), balanced
+        self.augment = augmentation(augment)
+        self.balanced = _rare(pairs) if balanced == "auto" else balanced
         self._mean = model.mean.cpu().numpy().reshape(-1, *[1] * model.ndim)
         self._std = model.std.cpu().numpy().reshape(-1, *[1] * model.ndim)
         sizes = np.array([np.prod(pair.shape, dtype=float) for pair in pairs])

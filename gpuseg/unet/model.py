@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from .._checks import integer, option
 
-_CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_POOLS = {2: functional.max_pool2d, 3: functional.max_pool3d}
+POOLS = {2: functional.max_pool2d, 3: functional.max_pool3d}
 _NORMS = {
     (2, "batch"): nn.BatchNorm2d,
     (3, "batch"): nn.BatchNorm3d,
@@ -135,7 +135,7 @@ class UNet(nn.Module):
                 wide = widths[level + 1]
                 rises.append(_TRANSPOSED[ndim](wide, wide, kernel_size=2, stride=2))
         self.up, self.rise = nn.ModuleList(ups), nn.ModuleList(rises)
-        self.head = _CONVOLUTIONS[ndim](config["base"], config["out_channels"], kernel_size=1)
+        self.head = CONVOLUTIONS[ndim](config["base"], config["out_channels"], kernel_size=1)
 
     @property
     def ndim(self) -> int:
@@ -213,7 +213,7 @@ class UNet(nn.Module):
     def _inner(self, x):
         kept = []
         for level, pair in enumerate(self.down):
-            x = pair(x if level == 0 else _POOLS[self.ndim](x, 2))
+            x = pair(x if level == 0 else POOLS[self.ndim](x, 2))
             kept.append(x)
         kept.pop()
         for level, pair in enumerate(self.up):
@@ -242,7 +242,7 @@ class _Pair(nn.Sequential):
     def __init__(self, before: int, width: int, ndim: int, norm: str | None):
         steps: list[nn.Module] = []
         for channels in (before, width):
-            convolution = _CONVOLUTIONS[ndim](channels, width, kernel_size=3, padding=1)
+            convolution = CONVOLUTIONS[ndim](channels, width, kernel_size=3, padding=1)
             # For rectifiers: as much variance after a layer as before it.
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)

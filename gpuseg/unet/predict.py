@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import itertools
 import logging
@@ -18,6 +17,7 @@ from .._backend import array_namespace, asnumpy, is_cupy
 from .._checks import finite_array, integer, number, option, output
 from ._data import lazy_array, pixels, spatial_shape
 from ._device import torch_device
+from ._folded import Folded
 from .model import UNet, reach_of
 
 log = logging.getLogger("gpuseg")
@@ -27,6 +27,7 @@ log = logging.getLogger("gpuseg")
 _WINDOW = {2: 256, 3: 112}
 # A whole image of at most so many pixels is one window, where none is asked for.
 _WHOLE = {2: 320**2, 3: 144**3}
+_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 # Of a window's edge: the standard deviation of its weights; and their least.
 _SIGMA, _LEAST = 0.125, 1e-3
 
@@ -359,13 +360,11 @@ class _Network:
 
     def __init__(self, plan: _Plan):
         self.plan = plan
-        self.model = copy.deepcopy(plan.model).eval().to(plan.device)
-        formats = {2: torch.channels_last, 3: torch.channels_last_3d}
         last = plan.channels_last
         if last is None:
-            last = _faster(tuple(self.model.config.items()), str(plan.device), plan.precision)
-        self.format = formats[self.model.ndim] if last else torch.contiguous_format
-        self.model.to(memory_format=self.format)
+            last = _faster(tuple(plan.model.config.items()), str(plan.device), plan.precision)
+        self.format = _LAST[plan.model.ndim] if last else torch.contiguous_format
+        self.model = Folded(plan.model, form=self.format).to(plan.device)
         self.forward = torch.compile(self.model) if plan.compile else self.model
 
     def __call__(self, row: _Row):
@@ -405,14 +404,13 @@ def _exact(plan: _Plan):
 @functools.cache
 def _faster(config: tuple, device: str, precision: str) -> bool:
     """Whether channels last is faster for such a network: of three goes at a small image each."""
-    model = UNet(**dict(config), seed=0).eval().to(device)
-    ndim = model.ndim
-    shape = (1, model.config["in_channels"], *(((128,) * 2) if ndim == 2 else ((32,) * 3)))
+    plain = UNet(**dict(config), seed=0)
+    ndim = plain.ndim
+    shape = (1, plain.config["in_channels"], *(((128,) * 2) if ndim == 2 else ((32,) * 3)))
     seconds = {}
     for last in (False, True):
-        form = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
-        form = form if last else torch.contiguous_format
-        model.to(memory_format=form)
+        form = _LAST[ndim] if last else torch.contiguous_format
+        model = Folded(plain, form=form).to(device)
         x = torch.zeros(shape, device=device).contiguous(memory_format=form)
         goes = []
         with (

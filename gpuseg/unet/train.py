@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import time
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def train(
     steps_per_epoch=None,
     copies=1,
     augment=None,
-    balanced=True,
+    balanced="auto",
     precision="float32",
     channels_last=True,
     compile=False,
@@ -105,9 +106,10 @@ def train(
         How often each whole image is shown in an epoch.
     augment : bool, dict or Augmentation, optional
         Turn, scale, bend and relight what is shown; a dict says what differs from the default.
-    balanced : bool, optional
+    balanced : bool or 'auto', optional
         Draw every second patch around a pixel of a class that is drawn first, so that a class of
-        1 % is learnt too.
+        1 % is learnt too; the network then expects more of it than there is. 'auto' does so where
+        a class has less than 5 % of the pixels.
     precision : {'float32', 'bf16'}, optional
         'bf16' computes the convolutions with 8 bits of mantissa; the weights stay float32.
     channels_last : bool, optional
@@ -205,12 +207,14 @@ def _settings(given: dict) -> dict:
     """The arguments that decide what is learnt, checked."""
     ndim, patch = given["model"].ndim, given["patch_size"]
     if patch is not None:
-        patch = [patch] * ndim if isinstance(patch, int) else list(patch)
+        patch = [patch] * ndim if isinstance(patch, Integral) else list(patch)
         if len(patch) != ndim:
             raise ValueError(f"patch_size must be a number or {ndim} numbers, got {patch}")
         patch = [integer(n, "patch_size", at_least=1) for n in patch]
     augment = augmentation(given["augment"])
-    for name in ("compile", "balanced", "channels_last"):
+    if given["balanced"] != "auto" and not isinstance(given["balanced"], bool):
+        raise TypeError(f"balanced must be True, False or 'auto', got {given['balanced']!r}")
+    for name in ("compile", "channels_last"):
         if not isinstance(given[name], bool):
             raise TypeError(f"{name} must be True or False, got {given[name]!r}")
     for name in ("early_stopping", "steps_per_epoch"):
@@ -333,6 +337,9 @@ class _Training:
             if not math.isfinite(scores["loss"]):
                 self._diverged(epoch, self.steps - 1, scores["loss"])
             row |= {f"val_{key}": scores[key] for key in _MEASURED}
+        else:
+            # The last step is told good or bad by no later loss before its weights are kept.
+            self._diverged_unless_finite(epoch, images)
         seconds = time.perf_counter() - start
         return row | {"learning_rate": rate, "seconds": seconds}
 
@@ -361,6 +368,13 @@ class _Training:
                 truth = torch.from_numpy(pair.classes(cut))[None].to(self.device)
                 sums.add(logits, targets(truth, self.model.classes, sums.outputs))
         return sums.scores(self.settings["loss"])
+
+    def _diverged_unless_finite(self, epoch: int, images) -> None:
+        self.model.eval()
+        with torch.inference_mode(), self._cast():
+            value = float(self.model.logits(images).float().abs().max())
+        if not math.isfinite(value):
+            self._diverged(epoch, self.steps - 1, math.nan)
 
     def _diverged(self, epoch: int, step: int, value: float):
         self.model.load_state_dict(self.last)
