@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         plot,
         report,
         segmentation,
+        unet,
     )
 
 __version__ = "0.1.0"
 
 _MODULES = ("estimators", "features", "filters", "measure", "metrics", "morphology", "pixels",
-            "plot", "report", "segmentation")  # fmt: skip
+            "plot", "report", "segmentation", "unet")  # fmt: skip
 
 __all__ = [
     "BackendError",
@@ -44,6 +45,7 @@ __all__ = [
     "plot",
     "report",
     "segmentation",
+    "unet",
 ]
 
 
