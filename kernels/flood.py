@@ -35,6 +35,8 @@ from .runs import ONE, TOP, ZERO
 SWEEPS = 12
 # Words of a mask that are worth a thread of their own.
 PIECE = 4096
+# Voxels that are made contiguous at a time.
+STAGE = 1 << 17
 
 
 def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
@@ -50,18 +52,40 @@ def flood_cpu(low_values, low, high_values, high, shape, connectivity, packed):
 
 
 def grown_bits(low_values, low, high_values, high, shape, connectivity):
-    """What is above low, as rows of bits, and what of it `flood_cpu` keeps."""
+    """What is above low, as rows of bits, and what of it `flood_cpu` keeps.
+
+    Here the values need not be contiguous.
+    """
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     rows = int(np.prod(lead, dtype=np.int64))
     mask = np.empty((rows, runs.words_per_row(length)), np.uint64)
     grown = np.empty_like(mask)
     near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
     stamps = np.empty(rows, np.uint8)
-    seeds = _slabs(classify, mask, low_values.reshape(-1), low, high_values.reshape(-1),
-                   high, length, mask, grown, stamps)  # fmt: skip
-    if any(seeds) and not _sweep(mask, grown, stamps, near):
+    seeds = _classified(low_values, low, high_values, high, length, mask, grown, stamps)
+    if seeds and not _sweep(mask, grown, stamps, near):
         _unite(mask, grown, near)
     return mask, grown
+
+
+def _classified(low_values, low, high_values, high, length, mask, grown, stamps) -> bool:
+    """Fill the tables; whether there is any seed."""
+    if low_values.flags.c_contiguous and high_values.flags.c_contiguous:
+        return any(_slabs(classify, mask, low_values.reshape(-1), low, high_values.reshape(-1),
+                          high, length, mask, grown, stamps))  # fmt: skip
+    # A piece at a time becomes contiguous, small enough to stay near the cache.
+    planes = len(low_values) if low_values.ndim > 1 else 1
+    step = max(1, STAGE * planes // low_values.size)
+    found = False
+    for start in range(0, planes, step):
+        part = slice(start, start + step) if low_values.ndim > 1 else slice(None)
+        values = np.ascontiguousarray(low_values[part])
+        seeds = values if high_values is low_values else np.ascontiguousarray(high_values[part])
+        rows = slice(start * len(mask) // planes, min(planes, start + step) * len(mask) // planes)
+        tables = mask[rows], grown[rows], stamps[rows]
+        found |= any(_slabs(classify, tables[0], values.reshape(-1), low, seeds.reshape(-1), high,
+                            length, *tables))  # fmt: skip
+    return found
 
 
 def painted(words, shape):

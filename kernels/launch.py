@@ -8,12 +8,14 @@ slower.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import itertools
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 _local = threading.local()
@@ -56,13 +58,20 @@ def slabs(function, count: int, *args, pieces: int | None = None) -> list:
     return results + [future.result() for future in futures]
 
 
-def _inside(function, start, stop, args):
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run the `slabs` of this thread in it alone: where there is one for each core."""
     was = getattr(_local, "inside", False)
     _local.inside = True
     try:
-        return function(start, stop, *args)
+        yield
     finally:
         _local.inside = was
+
+
+def _inside(function, start, stop, args):
+    with one_thread():
+        return function(start, stop, *args)
 
 
 def _shared_pool(threads: int) -> ThreadPoolExecutor:

@@ -42,7 +42,8 @@ def grown(low_values, low, high_values, high, connectivity: int):
         mask, seeds = low_values > low, high_values > high
         kept = flood_masks(seeds, mask, connectivity=connectivity)
         return Flooded(kept, of_mask(mask & ~kept, connectivity), mask.shape)
-    low_values, high_values = (_plain(x) for x in (low_values, high_values))
+    if low_values.dtype == bool:
+        low_values, high_values = low_values.view(np.uint8), high_values.view(np.uint8)
     words, kept = flood.grown_bits(
         low_values, low, high_values, high, low_values.shape, connectivity
     )
@@ -52,11 +53,6 @@ def grown(low_values, low, high_values, high, connectivity: int):
 
 def on_cpu(x) -> bool:
     return choose((x,))[0].kind == "cpu"
-
-
-def _plain(x):
-    x = np.ascontiguousarray(x)
-    return x.view(np.uint8) if x.dtype == bool else x
 
 
 def _rows(shape):

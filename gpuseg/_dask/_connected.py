@@ -15,8 +15,10 @@ over all rows in raster order tells each row which number comes first.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from dask import array as da
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from ..kernels.launch import one_thread
 from ._parked import Parked
 
 
@@ -52,16 +55,23 @@ class Report(NamedTuple):
 # --- the tasks --------------------------------------------------------------------------------
 
 
-def look(find, sides, in_order, *blocks):
-    """A chunk's components, parked; a report; and its faces, with components as 1, 2, ... of those
-    that the report lists."""
-    found = find(*blocks)
-    report, planes = seen(found, sides, in_order)
-    return Parked((found._replace(values=None), report.touching)), report, planes
+def look(find, in_order, sides, *blocks):
+    """A chunk's components, parked; and what is seen of it, see `seen`."""
+    with threads():
+        found = find(*blocks)
+        view = seen(found, sides, in_order)
+    return Parked((found._replace(values=None), view[0].touching)), view
+
+
+def threads():
+    """Where Dask has threads of its own, a task is to have one."""
+    alone = threading.current_thread() is not threading.main_thread()
+    return one_thread() if alone else contextlib.nullcontext()
 
 
 def seen(found: Found, sides, in_order):
-    """The report and the faces of a chunk."""
+    """The report on a chunk, and its faces, with components as 1, 2, ... of those that the report
+    lists."""
     parts = found.components
     planes = {side: parts.face(*side) for side in sides}
     is_there = np.full(parts.count + 1, found.names is not None)
@@ -81,9 +91,10 @@ def seen(found: Found, sides, in_order):
     return Report(parts.count, touching, weights, begun, found.names), planes
 
 
-def touch(connectivity: int, report: Report, planes, others):
+def touch(connectivity: int, view, others):
     """The report, and for each direction the pairs of components that touch there."""
-    return report, [_pairs(planes, theirs, step, connectivity) for step, theirs in others]
+    report, planes = view
+    return report, [_pairs(planes, far[1], step, connectivity) for step, far in others]
 
 
 def _pairs(planes, others, step, connectivity: int):
@@ -134,11 +145,17 @@ def decide(limit: int, grid: Grid, parts):
     after the answer for the background."""
     weights = [report.weights for report, _ in parts]
     heavy = sum(int(w[0]) for w in weights) > limit
-    sets, count = joined(grid, parts)
-    total = np.zeros(count, np.int64)
-    np.add.at(total, sets, np.concatenate([w[1:] for w in weights]))
+    sets, total = totals(grid, parts)
     ends = np.cumsum([w.size - 1 for w in weights])[:-1]
     return None, [np.append(heavy, part) for part in np.split((total > limit)[sets], ends)]
+
+
+def totals(grid: Grid, parts):
+    """The set of each touching component, and what each set weighs."""
+    sets, count = joined(grid, parts)
+    total = np.zeros(count, np.int64)
+    np.add.at(total, sets, np.concatenate([report.weights[1:] for report, _ in parts]))
+    return sets, total
 
 
 def settle(finish, limit: int, parked: Parked, decision):
@@ -146,7 +163,8 @@ def settle(finish, limit: int, parked: Parked, decision):
     found, touching = parked.take()
     keep = found.weights > limit
     keep[np.append(0, touching)] = decision
-    return finish(found.components.kept(keep), *found.carried)
+    with threads():
+        return finish(found.components.kept(keep), *found.carried)
 
 
 def joined(grid: Grid, parts):
@@ -220,7 +238,8 @@ def number(dtype, parked: Parked, answer):
     """The last pass for labels."""
     found, _ = parked.take()
     parts = found.components
-    return parts.painted(final_numbers(parts.count, parts.begun(), *answer, dtype))
+    with threads():
+        return parts.painted(final_numbers(parts.count, parts.begun(), *answer, dtype))
 
 
 def final_numbers(count: int, begun, row_starts, elsewhere, their_numbers, dtype):
@@ -305,21 +324,25 @@ class Passes(NamedTuple):
 
 def first_pass(name: str, find, arrays, connectivity: int, merge, *, in_order=False) -> Passes:
     """Look at all chunks, and merge; arrays of one shape, the first of which has the chunks."""
+    return passes_of(name, (look, find, in_order), touch, merge, arrays, connectivity)
+
+
+def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passes:
+    """The graph of a look at each chunk, of a task a chunk for what touches, and of a merge."""
     arrays = aligned(arrays)
     like = arrays[0]
     grid = Grid(like.chunks, connectivity)
-    token = f"{name}-{tokenize(name, find, merge, connectivity, *arrays)}"
+    token = f"{name}-{tokenize(name, look, touch, merge, connectivity, *arrays)}"
     layer: dict = {}
     places = list(np.ndindex(grid.shape))
     for n, at in enumerate(places):
         blocks = [(array.name, *at) for array in arrays]
-        layer["look-" + token, *at] = (look, find, grid.sides(n), in_order, *blocks)
-        for i, part in enumerate(("parked", "report", "faces")):
+        layer["look-" + token, *at] = (*look, grid.sides(n), *blocks)
+        for i, part in enumerate(("parked", "seen")):
             layer[f"{part}-{token}", *at] = (operator.itemgetter(i), ("look-" + token, *at))
     for n, at in enumerate(places):
-        others = [[step, ("faces-" + token, *places[other])] for step, other in grid.directions(n)]
-        own = ("report-" + token, *at), ("faces-" + token, *at)
-        layer["touch-" + token, *at] = (touch, connectivity, *own, others)
+        others = [[step, ("seen-" + token, *places[i])] for step, i in grid.directions(n)]
+        layer["touch-" + token, *at] = (touch, connectivity, ("seen-" + token, *at), others)
     merged = ("merge-" + token,)
     layer[merged] = (merge, grid, [("touch-" + token, *at) for at in places])
     graph = HighLevelGraph.from_collections(token, layer, dependencies=arrays)

@@ -8,7 +8,6 @@ ends, and read again when its turn comes. Up to `ROOM` bytes stay in memory. The
 
 from __future__ import annotations
 
-import io
 import pickle
 import tempfile
 import threading
@@ -17,63 +16,85 @@ import weakref
 ROOM = 64 << 20
 
 _lock = threading.Lock()
-_spool: _Spool | None = None
+_shelf: _Shelf | None = None
 
 
-class _Spool:
-    """A file to which records are added at the end; it shrinks to nothing when none is left."""
+class _Shelf:
+    """Values of this process: the first in memory, the others in a file that is emptied when none
+    of them is left."""
 
     def __init__(self, folder: str | None):
-        self.file = tempfile.SpooledTemporaryFile(ROOM, dir=folder)  # noqa: SIM115
-        self.records = 0
-        self.lock = threading.RLock()
+        self.folder = folder
+        self.lock = threading.RLock()  # collecting garbage may come back here from within
+        self.file = None
+        self.in_memory = self.in_file = self.end = 0
 
-    def add(self, value) -> tuple[int, int]:
+    def add(self, value):
+        """What gives the value back, and what forgets it."""
+        buffers: list[pickle.PickleBuffer] = []
+        parts = [pickle.dumps(value, protocol=5, buffer_callback=buffers.append)]
+        parts += [buffer.raw() for buffer in buffers]
+        sizes = [memoryview(part).nbytes for part in parts]
+        size = sum(sizes)
         with self.lock:
-            start = self.file.seek(0, io.SEEK_END)
-            try:
-                pickle.dump(value, self.file, protocol=5)
-            except BaseException:
-                self.file.truncate(start)
-                raise
-            self.records += 1
-            return start, self.file.tell() - start
+            if self.in_memory + size <= ROOM:
+                self.in_memory += size
+                return (_same, value), (self._forget_memory, size)
+            if self.file is None:
+                self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            start = self.end
+            self.file.seek(start)
+            for part in parts:
+                self.file.write(part)
+            self.end += size
+            self.in_file += 1
+        return (self._read, start, sizes), (self._forget_file,)
 
-    def read(self, start: int, size: int) -> bytes:
+    def _read(self, start: int, sizes):
+        parts = [bytearray(size) for size in sizes]
         with self.lock:
             self.file.seek(start)
-            return self.file.read(size)
+            for part in parts:
+                self.file.readinto(part)
+        return pickle.loads(parts[0], buffers=parts[1:])
 
-    def forget(self) -> None:
+    def _forget_memory(self, size: int) -> None:
         with self.lock:
-            self.records -= 1
-            if not self.records:
-                self.file.seek(0)
-                self.file.truncate()
+            self.in_memory -= size
+
+    def _forget_file(self) -> None:
+        with self.lock:
+            self.in_file -= 1
+            if not self.in_file:
+                self.end = 0
+                self.file.truncate(0)
 
 
-def _this_process() -> _Spool:
-    global _spool
+def _same(value):
+    return value
+
+
+def _this_process() -> _Shelf:
+    global _shelf
     with _lock:
-        if _spool is None:
+        if _shelf is None:
             import dask
 
-            _spool = _Spool(dask.config.get("temporary-directory", None))
-        return _spool
+            _shelf = _Shelf(dask.config.get("temporary-directory", None))
+        return _shelf
 
 
 class Parked:
-    """A value in the file of this process; sent to another process, it takes its content along."""
+    """A value on the shelf of this process; sent to another one, it takes its content along."""
 
     def __init__(self, value):
-        spool = _this_process()
-        self._read = spool.read, *spool.add(value)
-        # Its own function of the file, which may outlive the module at the end of the process.
-        weakref.finalize(self, spool.forget).atexit = False
+        self._get, (forget, *args) = _this_process().add(value)
+        # The file goes with the process, so there is nothing to do at its end.
+        weakref.finalize(self, forget, *args).atexit = False
 
     def take(self):
-        read, start, size = self._read
-        return pickle.loads(read(start, size))
+        get, *args = self._get
+        return get(*args)
 
     def __reduce__(self):
         return Parked, (self.take(),)
