@@ -168,7 +168,8 @@ def device_info() -> dict[str, Any]:
             return None
 
     probe = probe_cuda()
-    names = ("gpuseg", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "numba-cuda")
+    names = ("gpuseg", "numpy", "scipy", "scikit-image", "scikit-learn", "numba", "numba-cuda",
+             "torch")  # fmt: skip
     either = {"cupy": "cupy-cuda{}x", "cucim": "cucim-cu{}", "cuml": "cuml-cu{}"}
     return {
         "default": str(choose(())[0]),
