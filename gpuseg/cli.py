@@ -527,7 +527,7 @@ def train_unet(
     ] = None,
     classes: Annotated[int, typer.Option(min=2, help="How many the masks tell apart.")] = 2,
     recipe: Annotated[
-        str, typer.Option(metavar="RECIPE", help="augmented or course: see gpuseg.unet.RECIPES.")
+        str, typer.Option(metavar="RECIPE", help="augmented, plain or course.")
     ] = "augmented",
     epochs: Annotated[int | None, typer.Option(min=1, help="In place of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Batches an epoch.")] = None,

@@ -42,6 +42,8 @@ RECIPES = {
         "augment": True,
     },
 }
+# The same without augmentation: on few pictures it learns them by heart.
+RECIPES["plain"] = RECIPES["augmented"] | {"augment": False}
 
 _MEASURED = ("loss", "accuracy", "mae", "dice")
 # The share of the steps in which the learning rate of the schedule rises.
@@ -151,6 +153,13 @@ def train(
     FloatingPointError
         The loss is not finite: the model has the weights of the last good epoch, and the
         checkpoint is of it.
+
+    Notes
+    -----
+    ``gpuseg.unet.RECIPES`` holds arguments that go together: 'augmented' is the one to begin with,
+    'plain' the same without augmentation, which overfits on few pictures, and 'course' plain
+    descent on five copies of an image with the mean squared error, which hardly leaves the answer
+    that all is background.
 
     References
     ----------
