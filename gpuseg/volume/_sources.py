@@ -60,6 +60,11 @@ class Source:
     def _read(self, box):
         raise NotImplementedError
 
+    def identity(self) -> str:
+        """What of its files it is."""
+        parts = {k: v.identity() if isinstance(v, Source) else v for k, v in vars(self).items()}
+        return f"{type(self).__name__} {parts}"
+
     def files(self) -> list[Path]:
         """The files that hold it."""
         if self.path.is_dir():
