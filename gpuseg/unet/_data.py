@@ -291,6 +291,8 @@ class Draw:
     def _made(self, image, truth, size, rng):
         from ._augment import moved, relit
 
+        if not np.isfinite(image.sum(dtype=np.float64)):
+            raise ValueError("images hold NaN or infinity")
         image = torch.from_numpy((image - self._mean) / self._std)
         truth = torch.from_numpy(truth)
         if self.augment is not None:

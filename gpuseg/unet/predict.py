@@ -192,7 +192,10 @@ def logits_in_pieces(model, pair, cast):
     with torch.inference_mode():
         for row in _crops(pair.shape, (size,) * model.ndim, model):
             for tile in row.tiles:
-                x = torch.from_numpy(pixels(pair.image, tile.read, pair.channel_axis))
+                x = pixels(pair.image, tile.read, pair.channel_axis)
+                if not np.isfinite(x.sum(dtype=np.float64)):
+                    raise ValueError("validation images hold NaN or infinity")
+                x = torch.from_numpy(x)
                 with cast():
                     z = model.logits(model.normalized(x[None].to(device)))
                 yield tile.core, z[(slice(None), slice(None), *tile.local)]

@@ -240,7 +240,9 @@ def _settings(given: dict) -> dict:
         "epochs": integer(given["epochs"], "epochs", at_least=1),
         "loss": option(given["loss"], "loss", LOSSES),
         "optimizer": option(given["optimizer"], "optimizer", ("adamw", "sgd")),
-        "learning_rate": float(number(given["learning_rate"], "learning_rate", above=0)),
+        "learning_rate": float(
+            number(given["learning_rate"], "learning_rate", above=0, at_most=1e30)
+        ),
         "schedule": given["schedule"],
         "batch_size": integer(given["batch_size"], "batch_size", at_least=1),
         "patch_size": patch,

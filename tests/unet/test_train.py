@@ -406,6 +406,15 @@ def test_bad_arguments(change, error, text):
         unet.train(given.pop("model"), given.pop("images"), given.pop("masks"), **given)
 
 
+def test_nan_is_told_apart_from_descent_that_is_too_fast():
+    image, mask = blobs((64, 64))
+    known, _ = unet.train(small(), image, mask, **QUICK)
+    with pytest.raises(ValueError, match="images hold NaN"):
+        unet.train(known, np.full_like(image, np.nan), mask, **QUICK)
+    with pytest.raises(ValueError, match="validation images hold NaN"):
+        unet.train(small(), image, mask, validation=(image * np.nan, mask), **QUICK)
+
+
 def test_masks_of_two_values_count_as_such():
     image, mask = blobs((64, 64))
     one, _ = unet.train(small(), image, mask, **QUICK)
