@@ -21,7 +21,12 @@ from typing import Any, NamedTuple
 log = logging.getLogger("gpuseg")
 
 # Where a backend's namesake of a public function is looked for, first to last.
-_LAYERS = {"cpu": ("_cpu",), "cuda": ("_cuda", "_cpu"), "sim": ("_cuda", "_cpu")}
+_LAYERS = {
+    "cpu": ("_cpu",),
+    "cuda": ("_cuda", "_cpu"),
+    "sim": ("_cuda", "_cpu"),
+    "dask": ("_dask",),
+}
 
 
 class BackendError(RuntimeError):
@@ -274,6 +279,10 @@ def find(function: Callable, kind: str) -> tuple[Callable, str]:
             found = getattr(importlib.import_module(name), function.__name__, None)
             if found is not None:
                 return found, layer
+    if kind == "dask":
+        raise TypeError(
+            f"{topic}.{function.__name__} has no form for Dask arrays yet; call .compute() first"
+        )
     raise NotImplementedError(f"{topic}.{function.__name__} has no form for {kind!r}")
 
 
@@ -283,6 +292,11 @@ def find(function: Callable, kind: str) -> tuple[Callable, str]:
 def is_cupy(x: object) -> bool:
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(x, cupy.ndarray)
+
+
+def is_dask(x: object) -> bool:
+    dask = sys.modules.get("dask.array")
+    return dask is not None and isinstance(x, dask.Array)
 
 
 def array_namespace(x):
@@ -409,9 +423,13 @@ def _out_of_memory(error: Exception) -> bool:
 def run(function: Callable, *args, **kwargs):
     """Run the namesake of a public function on the backend that `choose` picks.
 
-    Arrays go where that backend wants them, and results come back in the container that came in.
+    Arrays go where that backend wants them, and results come back in the container that came in. Of
+    a Dask array the result is lazy.
     """
     arrays = args + tuple(kwargs.values()) if kwargs else args
+    if "dask.array" in sys.modules and any(map(is_dask, arrays)):
+        # The chunks choose their backends, when they are computed.
+        return find(function, "dask")[0](*args, **kwargs)
     backend, reason = choose(arrays)
     traces = _traces.get()
     watched = traces or log.isEnabledFor(logging.DEBUG)

@@ -8,19 +8,22 @@ from numbers import Real
 
 import numpy as np
 
-from ._backend import array_namespace, is_cupy
+from ._backend import array_namespace, is_cupy, is_dask
 
 
 def as_array(x, name: str):
-    """Anything array-like as a NumPy or CuPy array in native byte order, copied only if need be."""
-    if not (isinstance(x, np.ndarray) or is_cupy(x)):
+    """Anything array-like as a NumPy or CuPy array in native byte order, copied only if need be.
+
+    A Dask array stays one, and nothing of it is computed.
+    """
+    if not (isinstance(x, np.ndarray) or is_cupy(x) or is_dask(x)):
         x = _foreign_array(x, name)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(
             f"{name} is a numpy.ma.MaskedArray, whose mask would be lost; "
             f"pass {name}.data, and the mask in its own argument"
         )
-    if isinstance(x, np.ndarray) and not x.dtype.isnative:
+    if not is_cupy(x) and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     return x
 
@@ -110,6 +113,8 @@ def mask_array(mask, image, name: str = "mask"):
             f"{name} must be bool (or integer, non-zero meaning inside), got {mask.dtype}"
         )
     mask = mask if mask.dtype == bool else mask != 0
+    if is_dask(mask):
+        return mask
     if not mask.any():
         raise ValueError(f"{name} selects no element")
     return array_namespace(image).asarray(mask) if is_cupy(image) else mask
@@ -172,6 +177,8 @@ def into(out, result, name: str = "out"):
     """`result`, or `out` with the result in it."""
     if out is None:
         return result
+    if is_dask(result):
+        raise TypeError(f"{name} must be None for Dask arrays, whose result is lazy")
     output(out, result.shape, result.dtype, name)[...] = result
     return out
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ._backend import array_namespace, run
+from ._backend import array_namespace, is_dask, run
 from ._checks import integer, into, number, option, real_array
 from ._contracts import Exact, contract
 from .measure import label
@@ -432,6 +432,8 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
     xp = array_namespace(ar)
     if most == 0:
         return into(out, ar.copy())
+    if is_dask(ar):
+        return into(out, run(remove_small_objects, ar, most=most, connectivity=connectivity))
     labels = label(ar, connectivity=connectivity) if ar.dtype == bool else ar
     if labels.min() < 0:
         raise ValueError(f"ar must hold no negative labels, got {int(labels.min())}")

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from dask import array as da
 from dask.base import tokenize
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from ..kernels.launch import one_thread
@@ -317,6 +318,7 @@ class Passes(NamedTuple):
     """A graph up to the merge: the keys of what is parked, by chunk, and that of the merge."""
 
     graph: HighLevelGraph
+    name: str
     parked: list
     merged: tuple
     like: da.Array
@@ -346,7 +348,7 @@ def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passe
     merged = ("merge-" + token,)
     layer[merged] = (merge, grid, [("touch-" + token, *at) for at in places])
     graph = HighLevelGraph.from_collections(token, layer, dependencies=arrays)
-    return Passes(graph, [("parked-" + token, *at) for at in places], merged, like)
+    return Passes(graph, token, [("parked-" + token, *at) for at in places], merged, like)
 
 
 def last_pass(passes: Passes, finish, dtype) -> da.Array:
@@ -363,6 +365,11 @@ def last_pass(passes: Passes, finish, dtype) -> da.Array:
     )
     like = passes.like
     return da.Array(graph, token, like.chunks, dtype=dtype, meta=like._meta.astype(dtype))
+
+
+def computed(passes: Passes):
+    """The merge's answer, now."""
+    return Delayed(passes.merged, passes.graph, layer=passes.name).compute()
 
 
 def summary(passes: Passes, dtype) -> da.Array:

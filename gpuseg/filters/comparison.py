@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import array_namespace, asarray, asnumpy, run
+from .._backend import array_namespace, asarray, asnumpy, is_dask, run
 from .._checks import as_array, integer, mask_array, number, option, real_array
 from .._contracts import Close, Exact, contract
 from . import thresholding
@@ -471,24 +471,30 @@ def threshold_by_objects(
     else:
         candidates = integer(candidates, "candidates", at_least=4)
 
-    image = asarray(image)
-    mask = None if mask is None else array_namespace(image).asarray(mask)
-    if image.dtype.kind == "f" and nan == "raise" and bool((image != image).any()):
-        raise ValueError("image holds NaN: pass nan='omit' to keep it out of every object")
+    sought = Sought(
+        foreground == "bright", connectivity or image.ndim, smallest, largest, nan == "raise"
+    )
+    if is_dask(image):
+        from .._dask.filters.comparison import count_objects, spread
+    else:
+        from .._cpu.filters.comparison import count_objects, spread
 
-    def measured(threshold):
-        objects = image > threshold if foreground == "bright" else image <= threshold
-        if mask is not None:
-            objects &= mask
-        return _objects(objects, connectivity, smallest, largest)
+        image = asarray(image)
+        mask = None if mask is None else array_namespace(image).asarray(mask)
+
+    def counted(thresholds: list) -> dict[float, tuple]:
+        rows = count_objects(image, mask, [exact(t) for t in thresholds], sought)
+        return dict(zip(thresholds, rows))
 
     exact = candidates.dtype.type if given else image.dtype.type
-    thresholds = candidates if given else _candidates(image, mask, candidates)
-    rows = {t: measured(exact(t)) for t in thresholds.tolist()}
+    thresholds = candidates
+    if not given:
+        thresholds = _candidates(*spread(image, mask, sought), candidates, image.dtype)
+    rows = counted(thresholds.tolist())
     curve = _curve(rows, method)
     if not given:
         more = _between(curve["threshold"], *_plateau(curve, count), candidates // 4, image.dtype)
-        rows |= {t: measured(exact(t)) for t in more.tolist()}
+        rows |= counted(more.tolist())
         curve = _curve(rows, method)
     best = curve[_middle(curve["threshold"], *_plateau(curve, count))]
     if not best["fitting"]:
@@ -507,40 +513,47 @@ def _window(size) -> tuple[float, float]:
     return smallest, number(size[1], "size[1]", at_least=smallest, finite=False)
 
 
-def _candidates(image, mask, count: int) -> np.ndarray:
+class Sought(NamedTuple):
+    """What an object is, the sizes that fit, and whether NaN is an error."""
+
+    bright: bool
+    connectivity: int
+    smallest: float
+    largest: float
+    refuse_nan: bool
+
+    def foreground(self, image, mask, threshold):
+        there = image > threshold if self.bright else image <= threshold
+        return there if mask is None else there & mask
+
+    def check(self, image) -> None:
+        if self.refuse_nan and image.dtype.kind == "f" and bool((image != image).any()):
+            raise ValueError("image holds NaN: pass nan='omit' to keep it out of every object")
+
+    def counts(self, sizes) -> tuple[int, int, int, int]:
+        """Objects, fitting objects, elements of the foreground, elements of fitting objects."""
+        fitting = sizes[(sizes >= self.smallest) & (sizes <= self.largest)]
+        return sizes.size, fitting.size, int(sizes.sum()), int(fitting.sum())
+
+
+def _candidates(low, high, sample, count: int, dtype) -> np.ndarray:
     """Thresholds that leave something on both sides, spaced in value and in quantiles."""
-    values = image.reshape(-1) if mask is None else image[mask]
-    if image.dtype.kind == "f":
-        finite = array_namespace(image).isfinite(values)
-        values = values if bool(finite.all()) else values[finite]
-        if not values.size:
-            raise UndecidedError("the image holds no finite value")
-    low, high = float(values.min()), float(values.max())
+    if low is None:
+        raise UndecidedError("the image holds no finite value")
     if low == high:
         raise UndecidedError(f"the image is constant: {low:g}")
-    if image.dtype.kind != "f" and high - low <= count:
+    if dtype.kind != "f" and high - low <= count:
         return np.arange(low, high)
-    step = values.size // 65_536 | 1  # odd, so that it does not keep to a few columns
-    sample = asnumpy(values[::step]).astype(np.float64)
     inner = np.linspace(0, 1, count // 2 + 2)[1:-1]
-    found = np.concatenate([low * (1 - inner) + high * inner, np.quantile(sample, inner)])
-    found = np.unique(_representable(found, image.dtype))
+    quantiles = np.quantile(sample(65_536), inner)
+    found = np.concatenate([low * (1 - inner) + high * inner, quantiles])
+    found = np.unique(_representable(found, dtype))
     return found[(found >= low) & (found < high)]
 
 
 def _representable(values: np.ndarray, dtype) -> np.ndarray:
     """The nearest values of a type, as float64; of integers, those below."""
     return values.astype(dtype).astype(np.float64) if dtype.kind == "f" else np.floor(values)
-
-
-def _objects(foreground, connectivity, smallest, largest) -> tuple[int, int, int, int]:
-    """Objects, fitting objects, elements of the foreground, elements of fitting objects."""
-    from ..measure import label
-
-    labels = label(foreground, connectivity=connectivity).reshape(-1)
-    sizes = asnumpy(array_namespace(labels).bincount(labels))[1:]
-    fitting = sizes[(sizes >= smallest) & (sizes <= largest)]
-    return sizes.size, fitting.size, int(sizes.sum()), int(fitting.sum())
 
 
 def _curve(rows: dict[float, tuple], method: str) -> np.ndarray:

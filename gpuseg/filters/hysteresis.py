@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from .._backend import array_namespace, is_cupy, run
+from .._backend import array_namespace, is_cupy, is_dask, run
 from .._checks import as_array, bool_array, integer, number, real_array
 from .._contracts import Exact, contract
 
@@ -136,6 +136,8 @@ def _threshold(t, name: str, image):
                 f"{name} must be a number or broadcast to the image's shape {image.shape}, "
                 f"got shape {t.shape}"
             )
+        if is_dask(t):
+            return t if t.ndim else _threshold(t.compute(), name, image)
         if t.ndim == 0:
             return _threshold(t[()] if isinstance(t, np.ndarray) else t.item(), name, image)
         xp = array_namespace(image)
@@ -156,6 +158,8 @@ def _beyond(t: int, dtype) -> float:
 
 def _lower(low, high):
     """`low`, nowhere above `high`; of the type that scikit-image compares the image with."""
+    if is_dask(low) or is_dask(high):
+        return np.minimum(low, high)
     xp = array_namespace(low if is_cupy(low) else high)
     try:
         with np.errstate(over="ignore"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import run
+from .._backend import is_dask, run
 from .._checks import (
     as_array,
     finite_array,
@@ -160,20 +160,8 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
     """
     image = real_array(image)
     seed_point = _point(seed_point, image.shape)
-    if footprint is not None:
-        footprint = real_array(footprint, "footprint", ndim=image.ndim)
-    if connectivity is None:
-        connectivity = image.ndim
-    if tolerance is not None:
-        tolerance = abs(number(tolerance, "tolerance"))
-    return run(
-        flood,
-        image,
-        seed_point,
-        footprint=footprint,
-        connectivity=integer(connectivity, "connectivity", at_least=1, at_most=image.ndim),
-        tolerance=tolerance,
-    )
+    options = _flood_options(image, footprint, connectivity, tolerance)
+    return run(flood, image, seed_point, **options)
 
 
 @contract(Exact(), via=flood)
@@ -220,12 +208,20 @@ def flood_fill(
     array([3, 7, 7, 9, 4])
     """
     given, image = image, real_array(image)
-    if in_place and (given is not image or not getattr(image.flags, "writeable", True)):
+    if in_place and (given is not image or is_dask(image) or not _writeable(image)):
         raise ValueError("in_place needs an array in native byte order that can be written")
     value = np.asarray(new_value)
     fits = value.ndim == 0 and value.dtype.kind in "buif"
     if not fits or (image.dtype.kind in "biu" and value.astype(image.dtype) != value):
         raise ValueError(f"new_value must be a number that {image.dtype} holds, got {new_value!r}")
+    if is_dask(image):
+        return run(
+            flood_fill,
+            image,
+            _point(seed_point, image.shape),
+            value.astype(image.dtype)[()],
+            **_flood_options(image, footprint, connectivity, tolerance),
+        )
     there = flood(
         image, seed_point, footprint=footprint, connectivity=connectivity, tolerance=tolerance
     )
@@ -336,6 +332,21 @@ def clear_border(labels, buffer_size=0, bgval=0, mask=None, *, out=None):
     mask = mask_array(mask, labels)
     result = run(clear_border, labels, buffer_size=buffer_size, bgval=bgval, mask=mask)
     return into(out, result)
+
+
+def _writeable(x) -> bool:
+    return getattr(x.flags, "writeable", True)
+
+
+def _flood_options(image, footprint, connectivity, tolerance) -> dict:
+    if footprint is not None:
+        footprint = real_array(footprint, "footprint", ndim=image.ndim)
+    if connectivity is None:
+        connectivity = image.ndim
+    connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
+    if tolerance is not None:
+        tolerance = abs(number(tolerance, "tolerance"))
+    return {"footprint": footprint, "connectivity": connectivity, "tolerance": tolerance}
 
 
 def _same_shape(x, image, name: str) -> None:

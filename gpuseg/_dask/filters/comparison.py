@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import dask
 import numpy as np
-from dask.delayed import Delayed
 
-from .._backend import array_namespace, asnumpy
-from ._components import of_mask
-from ._connected import Found, Grid, aligned, passes_of, seen, threads, totals, touch
-
-_NAN = "image holds NaN: pass nan='omit' to keep it out of every object"
+from ..._backend import array_namespace, asnumpy
+from .._components import of_mask
+from .._connected import Found, Grid, aligned, computed, passes_of, seen, threads, totals, touch
 
 
-class Question(NamedTuple):
-    """What foreground is, how it connects, and which sizes fit."""
-
-    bright: bool
-    connectivity: int
-    smallest: float
-    largest: float
-    refuse_nan: bool
-
-
-def objects(image, mask, thresholds, question: Question):
-    """For each threshold: objects, fitting ones, elements of the foreground, and of fitting ones.
-
-    All thresholds are looked at while a chunk is there.
-    """
+def count_objects(image, mask, thresholds, sought):
+    """The counts of `sought` at each threshold; a chunk is looked at once for all."""
     arrays = [image] if mask is None else [image, mask]
-    steps = question.connectivity
-    parts = (_look, thresholds, question), partial(_touch, steps), partial(_merge, question)
+    steps = sought.connectivity
+    parts = (_look, thresholds, sought), _touch, partial(_merge, sought)
     passes = passes_of("objects", *parts, arrays, steps)
-    return Delayed(passes.merged, passes.graph).compute()
+    return computed(passes)
 
 
-def _look(thresholds, question, sides, image, mask=None):
-    xp = array_namespace(image)
-    if question.refuse_nan and image.dtype.kind == "f" and bool(xp.isnan(image).any()):
-        raise ValueError(_NAN)
+def _look(thresholds, sought, sides, image, mask=None):
+    sought.check(image)
+    mask = None if mask is None else array_namespace(image).asarray(mask)
     views = []
     with threads():
         for threshold in thresholds:
-            there = image > threshold if question.bright else image <= threshold
-            if mask is not None:
-                there &= xp.asarray(mask)
-            found = of_mask(there, question.connectivity)
+            found = of_mask(sought.foreground(image, mask, threshold), sought.connectivity)
             sizes = found.sizes()
             report, planes = seen(Found(found, sizes), sides, in_order=False)
             alone = np.delete(sizes, np.append(0, report.touching))
-            views.append(((report, planes), _summed(alone, question)))
+            views.append(((report, planes), sought.counts(alone)))
     return None, views
 
 
@@ -64,31 +43,25 @@ def _touch(connectivity, views, others):
     return found
 
 
-def _merge(question, grid: Grid, chunks):
+def _merge(sought, grid: Grid, chunks):
     rows = []
     for parts in zip(*chunks):
-        across = _summed(totals(grid, [part for part, _ in parts])[1], question)
+        across = sought.counts(totals(grid, [part for part, _ in parts])[1])
         rows.append(tuple(map(sum, zip(across, *(alone for _, alone in parts)))))
     return rows
-
-
-def _summed(sizes, question: Question) -> tuple[int, int, int, int]:
-    """Objects, fitting objects, elements of all, elements of fitting objects."""
-    fitting = sizes[(sizes >= question.smallest) & (sizes <= question.largest)]
-    return sizes.size, fitting.size, int(sizes.sum()), int(fitting.sum())
 
 
 # --- values -----------------------------------------------------------------------------------
 
 
-def extremes(image, mask, *, refuse_nan):
+def spread(image, mask, sought):
     """The least and the greatest finite value that the mask selects, None where there is none; and
-    a function that takes about so many of these values, evenly in raster order, as float64."""
+    a function that takes about so many of them, evenly in raster order, as float64."""
     arrays = aligned([image] if mask is None else [image, mask])
     grid = Grid(arrays[0].chunks, 0)
     blocks = list(zip(*(array.to_delayed().reshape(-1) for array in arrays)))
     ask = dask.delayed(_row_counts)
-    answers = dask.compute(*(ask(refuse_nan, *b) for b in blocks))
+    answers = dask.compute(*(ask(sought, *b) for b in blocks))
     counts = np.zeros(grid.rows_shape, np.int64)
     for n, (_, _, part) in enumerate(answers):
         counts[grid.rows(n)] = part.reshape(counts[grid.rows(n)].shape)
@@ -116,9 +89,8 @@ def _selected(image, mask):
     return there if mask is None else there & xp.asarray(mask)
 
 
-def _row_counts(refuse_nan, image, mask=None):
-    if refuse_nan and image.dtype.kind == "f" and bool((image != image).any()):
-        raise ValueError(_NAN)
+def _row_counts(sought, image, mask=None):
+    sought.check(image)
     there = _selected(image, mask)
     values = image[there]
     ends = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
