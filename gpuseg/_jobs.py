@@ -281,6 +281,9 @@ METHODS: dict[str, Method] = {name: _automatic(name) for name in AUTOMATIC} | {
     ),
 }
 
+# Those whose answer for the whole is found chunk by chunk.
+CHUNKED = (*AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local", "kmeans")
+
 # What every method goes with.
 _COMMON = frozenset({"method", "background", "sigma", "connectivity", "label", "min_size", "nan"})
 
@@ -318,6 +321,21 @@ def check(options: Options) -> None:
         raise UsageError(f"--window must be odd, got {options.window}")
     if METHODS[options.method].classes and options.min_size:
         raise UsageError(f"--min-size is for objects, --method {options.method} gives classes")
+
+
+def check_chunked(options: Options) -> None:
+    """Refuse options for which the whole image must be in memory."""
+    check(options)
+    if options.method not in CHUNKED:
+        raise UsageError(
+            f"--method {options.method} needs the whole image in memory; for volumes there are "
+            f"{', '.join(CHUNKED)}"
+        )
+    if options.max_distance is not None or options.spatial_weight is not None:
+        name = "max-distance" if options.max_distance is not None else "spatial-weight"
+        raise UsageError(f"--{name} needs the whole image in memory")
+    if options.nan != "raise":
+        raise UsageError("--nan omit needs the whole image in memory")
 
 
 def steps(options: Options) -> list[str]:

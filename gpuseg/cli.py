@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -348,6 +351,155 @@ def segment(
         print_json(summary)
     else:
         _print_summary(summary)
+
+
+@app.command(epilog=f"Methods: {', '.join(_jobs.CHUNKED)}.")
+def volume(
+    input: Annotated[
+        str,
+        typer.Argument(
+            help="TIFF, a folder of slices, Zarr, OME-Zarr, FILE.h5:/DATASET, .npy or raw voxels."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(help=".ome.zarr, .zarr, .tif, or SCAN.ome.zarr/labels/NAME to add to it."),
+    ],
+    method: Annotated[
+        str | None, typer.Option(metavar="METHOD", help="How; see below. (default: otsu)")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="The threshold, by hand.")] = None,
+    low: Annotated[
+        float | None, typer.Option(help="hysteresis: lower threshold; the strict one if dark.")
+    ] = None,
+    high: Annotated[float | None, typer.Option(help="hysteresis: the upper threshold.")] = None,
+    opening: Annotated[
+        int | None,
+        typer.Option(min=0, help="hysteresis: open the strict mask by a ball of this radius."),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="multiotsu, kmeans: how many. (default: 3)")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=3, help="local: odd width. (default: 25)")
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="local: subtracted.")] = None,
+    object_size: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LEAST GREATEST", help="objects: wanted sizes. (default: 200 10000)"),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="objects: wanted number of objects.")
+    ] = None,
+    background: Annotated[
+        float | None, typer.Option(min=0, help="Subtract a background of this sigma first.")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(min=0, help="Smooth by a Gaussian of this sigma first.")
+    ] = None,
+    foreground: Annotated[
+        str | None,
+        typer.Option(metavar="SIDE", help="bright or dark structures. (default: bright)"),
+    ] = None,
+    connectivity: Annotated[
+        int, typer.Option(min=1, max=3, help="Neighbours: 1 share a face, 2 an edge, 3 a corner.")
+    ] = 1,
+    label: Annotated[
+        bool, typer.Option("--label", help="Number the connected objects instead of a mask.")
+    ] = False,
+    min_size: Annotated[
+        int | None, typer.Option(min=1, help="Remove objects with fewer elements.")
+    ] = None,
+    level: Annotated[
+        int, typer.Option(min=0, help="Level of an OME-Zarr to read; 0 is the finest.")
+    ] = 0,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AXIS=INDEX", help="Which channel or time to read, such as c=0."),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option(help="The axes of the input in order, such as tczyx or xyz.")
+    ] = None,
+    voxel_size: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Size of a voxel, instead of the input's.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="Of the size, such as micrometer.")] = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="Of raw voxels, with --dtype.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of raw voxels: uint8, uint16, >u2, float32 ...")
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=_bytes,
+            metavar="SIZE",
+            help="Memory that the job may take, such as 4GB. (default: half of what is available)",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="threads, processes, or a Dask scheduler: tcp://HOST:PORT.")
+    ] = "threads",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Blocks at a time. (default: the cores)")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it will take, and write nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what a killed job has left.")
+    ] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+    force: Force = False,
+) -> None:
+    """Segment a volume larger than memory from file to file; a killed job goes on where it was."""
+    if threshold is not None and method is None:
+        method = "manual"
+    options = _jobs.Options(
+        method=method or "otsu",
+        threshold=threshold,
+        low=low,
+        high=high,
+        opening=opening,
+        classes=classes,
+        window=window,
+        offset=offset,
+        object_size=object_size,
+        count=count,
+        background=background or None,
+        sigma=sigma or None,
+        foreground=foreground,
+        connectivity=connectivity,
+        label=label,
+        min_size=min_size,
+    )
+    _jobs.check_chunked(options)
+
+    from . import volume as volumes
+    from .volume._watch import Watch, shown_on_terminal
+
+    scan = volumes.open(
+        input,
+        shape=None if shape is None else tuple(map(int, _numbers(shape, "--shape"))),
+        dtype=dtype,
+        axes=axes,
+        voxel_size=None if voxel_size is None else _numbers(voxel_size, "--voxel-size"),
+        unit=unit,
+        level=level,
+        select=_selected(select or []),
+    )
+    asked: dict = {"options": options, "memory": memory, "scheduler": scheduler, "workers": workers}
+    with _for_all_threads(device):
+        if dry_run:
+            told = volumes.estimate(scan, output, **asked)
+            print_json(told._asdict()) if as_json else print_rows(told.readable())
+            return
+        with shown_on_terminal() as show:
+            watch = Watch(show, say=lambda text: print(text, file=sys.stderr))
+            done = volumes.segment(scan, output, force=force, restart=restart, watch=watch, **asked)
+    print_json(done._asdict()) if as_json else print_rows(done.readable())
 
 
 @app.command()
@@ -768,6 +920,42 @@ def _using(device: str):
     if kind not in ("auto", "cpu", "cuda", "sim") or (index and not index.isdecimal()):
         raise _jobs.UsageError(f"--device must be auto, cpu, cuda, cuda:N or sim, got {device!r}")
     return using(device)
+
+
+@contextlib.contextmanager
+def _for_all_threads(device: str) -> Iterator[None]:
+    """Run on a device in every thread and process that starts in the block."""
+    with _using(device):
+        pass
+    before = os.environ.get("GPUSEG_DEVICE")
+    if device != "auto":
+        os.environ["GPUSEG_DEVICE"] = device
+    try:
+        yield
+    finally:
+        os.environ.pop("GPUSEG_DEVICE", None)
+        if before is not None:
+            os.environ["GPUSEG_DEVICE"] = before
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < n < math.inf for n in found):
+        raise _jobs.UsageError(f"{option} must be positive numbers such as 2,1,1, got {text!r}")
+    return found if len(found) > 1 else found * 3
+
+
+def _selected(parts: list[str]) -> dict[str, int]:
+    found = {}
+    for part in parts:
+        axis, _, index = part.partition("=")
+        if len(axis) != 1 or not index.isdecimal():
+            raise _jobs.UsageError(f"--select must be like c=0, got {part!r}")
+        found[axis.lower()] = int(index)
+    return found
 
 
 def _check_policy(nan: str) -> None:

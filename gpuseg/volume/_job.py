@@ -36,11 +36,8 @@ from ._save import (
 )
 from ._sources import Source, VolumeError, blamed
 from ._store import Target, coarser, group, layout, ome_metadata, pyramid_shapes
-from ._watch import Watch
+from ._watch import Watch, duration
 from ._work import Work, fingerprint_of
-
-# Those whose answer a chunked volume has exactly.
-METHODS = (*_jobs.AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local", "kmeans")
 
 # What a process takes before it reads a voxel: the libraries.
 BASE = 350 << 20
@@ -62,6 +59,19 @@ class Estimate(NamedTuple):
     free: int
     seconds: float
 
+    def readable(self) -> list[tuple[str, str]]:
+        """For people."""
+        return [
+            ("volume", f"{' x '.join(map(str, self.shape))} {self.dtype}"),
+            ("blocks", f"{self.chunks} of {' x '.join(map(str, self.block))}"),
+            ("passes over the image", str(self.passes)),
+            ("stages", ", ".join(self.stages)),
+            ("blocks at a time", str(self.workers)),
+            ("peak of memory", f"{size(self.peak)} of {size(self.memory)}"),
+            ("room on the disk", f"at most {size(self.disk)}; {size(self.free)} are free"),
+            ("time", f"about {duration(self.seconds)}"),
+        ]
+
 
 class Done(NamedTuple):
     """What a job gave."""
@@ -73,6 +83,17 @@ class Done(NamedTuple):
     voxels_per_second: float
     peak: int
     resumed: bool
+
+    def readable(self) -> list[tuple[str, str]]:
+        """For people."""
+        return [
+            ("volume", " x ".join(map(str, self.shape))),
+            *((name, f"{value:g}") for name, value in self.thresholds.items()),
+            ("time", duration(self.seconds) + " (resumed)" * self.resumed),
+            ("throughput", f"{self.voxels_per_second / 1e6:.1f} Mvoxel/s"),
+            ("peak of memory", size(self.peak)),
+            ("output", shown(self.output)),
+        ]
 
 
 def segment(
@@ -172,7 +193,7 @@ def segment(
             work.clear()
             work.begin(about, {"block": list(block)})
         job = _Job(volume, options, output, form=form, work=work, block=block, levels=levels)
-        with _scheduled(scheduler, workers, work), watch or Watch() as watched:
+        with watch or Watch() as watched, _scheduled(scheduler, workers, work, watched):
             thresholds = job.run(watched)
         job.publish(force=force)
     shutil.rmtree(work.folder, ignore_errors=True)
@@ -255,14 +276,7 @@ def _options(options: _jobs.Options | None, given: dict) -> _jobs.Options:
         options = _jobs.Options(**given)
     elif given:
         raise TypeError(f"options and {', '.join(given)} cannot both be given")
-    _jobs.check(options)
-    if options.method not in METHODS:
-        raise _jobs.UsageError(
-            f"--method {options.method} needs the whole image in memory; for volumes there are "
-            f"{', '.join(METHODS)}"
-        )
-    if options.nan != "raise":
-        raise _jobs.UsageError("--nan omit is not for volumes")
+    _jobs.check_chunked(options)
     return options
 
 
@@ -378,7 +392,7 @@ def _rate(volume: Volume, options: _jobs.Options) -> float:
 
 
 @contextlib.contextmanager
-def _scheduled(scheduler: str, workers: int, work: Work) -> Iterator[None]:
+def _scheduled(scheduler: str, workers: int, work: Work, watch: Watch) -> Iterator[None]:
     import dask
 
     temporary = work / "temporary"
@@ -400,6 +414,8 @@ def _scheduled(scheduler: str, workers: int, work: Work) -> Iterator[None]:
         client = Client(scheduler, timeout=5)
     except OSError as error:
         raise VolumeError(f"no Dask scheduler answers at {scheduler}: {error}") from None
+    if client.dashboard_link:
+        watch.say(f"Dask dashboard: {client.dashboard_link}")
     with client, client.as_current(), dask.config.set(settings):
         yield
 

@@ -32,9 +32,10 @@ def resident() -> int:
 class Watch:
     """Told of each stage of a job; samples memory, and shows how far it is."""
 
-    def __init__(self, show: Callable[[str], None] | None = None, every: float = 0.2):
+    def __init__(self, show: Callable[[str], None] | None = None, *, say=None, every: float = 0.2):
         self.peak = resident()
         self._show, self._every = show, every
+        self.say = say or (lambda text: None)
         self._line: Callable[[], str] | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
