@@ -97,8 +97,11 @@ def main() -> None:
                 rows.append({"case": case, "side": side, "seconds": seconds, "peak_bytes": peak,
                              "memory": given.memory, "voxels_per_second": side**3 / seconds,
                              "cores": len(os.sched_getaffinity(0))})  # fmt: skip
-                print(f"{case:>12} {side:>5}^3 {seconds:8.1f} s {side**3 / seconds / 1e6:7.1f} "
-                      f"Mvoxel/s  peak {peak / 2**30:.2f} GiB of {given.memory}", flush=True)  # fmt: skip
+                print(
+                    f"{case:>12} {side:>5}^3 {seconds:8.1f} s {side**3 / seconds / 1e6:7.1f} "
+                    f"Mvoxel/s, at most {peak / 2**30:.2f} GiB of {given.memory}",
+                    flush=True,
+                )
             shutil.rmtree(scan)
     if given.json:
         Path(given.json).write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""A volume of any size, written block by block: bright blobs on a background that drifts, and noise.
+"""A volume of any size, written block by block: blobs on a background that drifts, and noise.
 
     python benchmarks/phantom.py scan.zarr 1024
 

@@ -350,6 +350,7 @@ _SIDES = {2: (4096, 2048, 1024, 512), 3: (256, 128, 64)}
 
 def _plan(volume: Volume, options, memory, workers, scheduler: str):
     """The largest block, and the most workers, that memory allows."""
+    _check_scheduler(scheduler)
     memory = half_of_memory() if memory is None else _checks.integer(memory, "memory", at_least=1)
     asked = thread_count() if workers is None else _checks.integer(workers, "workers", at_least=1)
     for count in sorted({asked, 1}, reverse=True):
@@ -366,6 +367,7 @@ def _plan(volume: Volume, options, memory, workers, scheduler: str):
 
 def _workers(volume, options, block, memory, workers, scheduler: str) -> int:
     """How many workers memory allows for the blocks of a job that was begun."""
+    _check_scheduler(scheduler)
     memory = half_of_memory() if memory is None else memory
     asked = thread_count() if workers is None else _checks.integer(workers, "workers", at_least=1)
     for count in range(asked, 0, -1):
@@ -391,6 +393,14 @@ def _rate(volume: Volume, options: _jobs.Options) -> float:
     return block.size / best
 
 
+def _check_scheduler(scheduler: str) -> None:
+    if scheduler not in ("threads", "processes") and "://" not in scheduler:
+        raise _jobs.UsageError(
+            f"--scheduler must be threads, processes or an address such as tcp://HOST:8786, "
+            f"got {scheduler!r}"
+        )
+
+
 @contextlib.contextmanager
 def _scheduled(scheduler: str, workers: int, work: Work, watch: Watch) -> Iterator[None]:
     import dask
@@ -403,11 +413,6 @@ def _scheduled(scheduler: str, workers: int, work: Work, watch: Watch) -> Iterat
         with dask.config.set(settings, scheduler=scheduler, num_workers=workers):
             yield
         return
-    if "://" not in scheduler:
-        raise _jobs.UsageError(
-            f"--scheduler must be threads, processes or an address such as tcp://HOST:8786, "
-            f"got {scheduler!r}"
-        )
     from distributed import Client
 
     try:

@@ -36,7 +36,7 @@ def test_a_mask_with_the_size_of_voxels(tmp_path, scan):
 
 
 def test_raw_voxels_and_a_summary_for_people(tmp_path, scan):
-    path, grey = scan
+    grey = scan[1]
     grey.astype(">u2").tofile(tmp_path / "a.raw")
     told = command(tmp_path / "a.raw", tmp_path / "o.tif", "--shape", "20,30,40", "--dtype", ">u2",
                    "--threshold", 90, "--label")  # fmt: skip
