@@ -267,7 +267,7 @@ def _tiff(path: Path) -> _Found:
         series = tiff.series[0]
         if len(tiff.series) > 1:
             shape = (len(tiff.series), *series.shape)
-            source = Tiff(path, shape, series.dtype, (1, *series.shape), None, tiled=False)
+            source = Tiff(path, len(tiff.series), shape, series.dtype, (1, *series.shape))
             return _Found(source)
         sizes, unit = _tiff_sizes(tiff)
         names = "".join(_tiff_axis(name) for name in series.axes)
@@ -281,12 +281,14 @@ def _tiff(path: Path) -> _Found:
             dtype = series.dtype.newbyteorder(tiff.byteorder)
             _long_enough(path, offset + series.nbytes, series.shape, dtype)
             return _Found(Mapped(path, series.shape, dtype, offset), names, voxel_size, unit)
-        tiled = bool(page.is_tiled)
-        piece = page.tile if tiled and len(page.tile) == 3 else None
-        plane = (page.chunks if tiled else page.shape)[-2:]
-        pieces = piece or plane
-        pieces = (1,) * (len(series.shape) - len(pieces)) + tuple(pieces)
-        source = Tiff(path, series.shape, series.dtype, pieces, 0, tiled=tiled)
+        lead = len(series.shape) - page.ndim
+        if lead < 0 or series.shape[lead:] != page.shape:
+            raise VolumeError(
+                f"{shown(path)}: pages of shape {page.shape} make no series of {series.shape}"
+            )
+        # Strips are short: take pages whole; take tiles as they are.
+        pieces = (1,) * lead + (page.chunks if page.is_tiled else page.shape)
+        source = Tiff(path, None, series.shape, series.dtype, pieces)
         return _Found(source, names, voxel_size, unit)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +49,22 @@ class Source:
         self.pieces = tuple(min(int(p), n) for p, n in zip(pieces, self.shape))
         self.ndim = len(self.shape)
 
-    def __getitem__(self, box):
-        """The box of a tuple of slices with step 1, in native byte order."""
+    def __getitem__(self, index):
+        """A part of the volume, in native byte order; each axis is indexed by itself."""
+        index = index if isinstance(index, tuple) else (index,)
+        index += (slice(None),) * (self.ndim - len(index))
+        box, rest = zip(*map(_bounds, index, self.shape))
+        found = self._whole(box)
+        for axis, part in reversed(list(enumerate(rest))):
+            if part is not None:
+                found = found[(slice(None),) * axis + (part,)]
+        return found
+
+    def _whole(self, box):
         where = ", ".join(f"{s.start}:{s.stop}" for s in box)
         with blamed(self.path, f"cannot read [{where}]"):
             found = self._read(box)
-            expected = tuple(s.stop - s.start for s in box)
-            if found.shape != expected:
+            if found.shape != tuple(s.stop - s.start for s in box):
                 raise VolumeError(f"{shown(self.path)}: ends before its voxels at [{where}] do")
         return found.astype(self.dtype, copy=False)
 
@@ -70,6 +81,23 @@ class Source:
         if self.path.is_dir():
             return sorted(p for p in self.path.rglob("*") if p.is_file())
         return [self.path]
+
+
+def _bounds(index, length: int):
+    """The range that an index needs, and what to take of that; None for all."""
+    if isinstance(index, slice):
+        taken = range(length)[index]
+        if not taken:
+            return slice(0, 0), None
+        low, high = min(taken[0], taken[-1]), max(taken[0], taken[-1]) + 1
+        return slice(low, high), None if taken.step == 1 else slice(None, None, taken.step)
+    index = np.asarray(index)
+    if index.dtype == bool:
+        index = np.flatnonzero(index)
+    index = np.where(index < 0, index + length, index)
+    low = int(index.min(initial=length - 1))
+    part = index - low
+    return slice(low, int(index.max(initial=low)) + 1), int(part) if part.ndim == 0 else part
 
 
 def _rows(shape, dtype, size: int):
@@ -91,25 +119,68 @@ class Mapped(Source):
 
 
 class Tiff(Source):
-    """A TIFF file of compressed or scattered pages or tiles: only those of the box are decoded."""
+    """A TIFF file of compressed or scattered pages: only what the box needs is decoded."""
 
-    def __init__(self, path, shape, dtype, pieces, series: int | None, *, tiled: bool):
+    def __init__(self, path, series, shape, dtype, pieces):
         super().__init__(path, shape, dtype, pieces)
-        self.series, self.tiled = series, tiled
+        self.series = series  # how many, one page each; None for one of many pages
 
     def _read(self, box):
         import tifffile
-        import zarr
 
-        mode = tifffile.CHUNKMODE.STRILE if self.tiled else tifffile.CHUNKMODE.PAGE
+        out = np.zeros([s.stop - s.start for s in box], self.dtype)
         with tifffile.TiffFile(self.path) as tiff:
-            if self.series is not None:
-                store = tiff.aszarr(series=self.series, level=0, chunkmode=mode)
-                with store:
-                    return zarr.open_array(store, mode="r")[box]
-            # Many images of one shape that are no series: a stack.
-            pages = [tiff.series[i].asarray()[box[1:]] for i in range(box[0].start, box[0].stop)]
-            return np.stack(pages)
+            first = tiff.series[0]
+            lead = self.ndim - first.keyframe.ndim
+            starts = [s.start for s in box[:lead]]
+            for at in np.ndindex(out.shape[:lead]):
+                where = [i + start for i, start in zip(at, starts)]
+                if self.series is None:
+                    page = first.pages[int(np.ravel_multi_index(where, self.shape[:lead]))]
+                else:
+                    page = tiff.series[where[0]].pages[0]
+                if page is not None:  # one that is missing is of zeros
+                    _read_page(tiff.filehandle, page, box[lead:], out[at])
+        return out
+
+
+def _read_page(file, page, box, out) -> None:
+    key = page.keyframe
+    chunks = key.chunks
+    ranges = [range(s.start // c, -(-s.stop // c)) for s, c in zip(box, chunks)]
+    for at in itertools.product(*ranges):
+        index = int(np.ravel_multi_index(at, key.chunked))
+        if not page.databytecounts[index]:
+            continue
+        file.seek(page.dataoffsets[index])
+        data = file.read(page.databytecounts[index])
+        start = [i * c for i, c in zip(at, chunks)]
+        stop = [min(i + c, n) for i, c, n in zip(start, chunks, key.shape)]
+        found = _decoded(page, data, index, [b - a for a, b in zip(start, stop)])
+        low = [max(a, s.start) for a, s in zip(start, box)]
+        high = [min(b, s.stop) for b, s in zip(stop, box)]
+        here = tuple(slice(a - s.start, b - s.start) for a, b, s in zip(low, high, box))
+        there = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, start))
+        out[here] = found[there]
+
+
+def _decoded(page, data: bytes, index: int, shape):
+    key = page.keyframe
+    tables = {name: getattr(page, name) for name in ("jpegtables", "jpegheader")
+              if getattr(page, name, None) is not None}  # fmt: skip
+    try:
+        found = key.decode(data, index, **tables)[0]
+    except Exception as error:
+        # Some software fills the last strip of a page, which tifffile's decoder refuses.
+        if "INSUFFICIENT_SPACE" not in str(error):
+            raise
+        wanted = math.prod(key.chunks if key.is_tiled else shape) * key.dtype.itemsize
+        data = zlib.compress(zlib.decompress(data)[:wanted], 1)
+        found = key.decode(data, index)[0]
+    # Depth, rows, columns and samples, of which the page may lack the first and the last.
+    found = found if "S" in key.axes else found[..., 0]
+    found = found if len(shape) == found.ndim else found[0]
+    return found[tuple(slice(0, n) for n in shape)]
 
 
 class Slices(Source):

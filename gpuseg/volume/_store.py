@@ -73,7 +73,7 @@ class Target:
     def __getitem__(self, box: Box) -> np.ndarray:
         import zarr
 
-        with blamed(self.path, "cannot read " + told(box)):
+        with blamed(self.path, f"cannot read {told(box)}"):
             return np.asarray(zarr.open_array(self.path, mode="r")[box])
 
     def write(self, number: int, values: np.ndarray) -> int:
@@ -118,7 +118,8 @@ class Target:
 
 
 def told(box: Box) -> str:
-    return "[" + ", ".join(f"{s.start}:{s.stop}" for s in box) + "]"
+    parts = (f"{i.start}:{i.stop}" if isinstance(i, slice) else str(i) for i in box)
+    return "[" + ", ".join(parts) + "]"
 
 
 # --- pyramids ---------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Volumes in files: every form opens as what was written by another program, and is saved whole."""
 
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -29,6 +31,15 @@ def check(found, expected, voxel_size=(1, 1, 1), unit=""):
     assert found.data.dtype == expected.dtype.newbyteorder("=")
     np.testing.assert_array_equal(found.data.compute(), expected)
     np.testing.assert_array_equal(found.data[2:5, 3:, :-1].compute(), expected[2:5, 3:, :-1])
+    for index in (
+        3,
+        np.s_[:, 4],
+        np.s_[::-2, ::3],
+        np.s_[..., [5, 1, 7]],
+        np.s_[4:2],
+        np.s_[-1, -1],
+    ):
+        np.testing.assert_array_equal(found.data[index].compute(), expected[index])
     assert found.voxel_size == tuple(voxel_size)
     assert found.unit == unit
 
@@ -52,6 +63,23 @@ def check(found, expected, voxel_size=(1, 1, 1), unit=""):
 def test_tiff(tmp_path, grey, options, byteorder):
     tifffile.imwrite(tmp_path / "a.tif", grey, byteorder=byteorder, **options)
     check(volume.open(tmp_path / "a.tif"), grey)
+
+
+def test_strips_with_too_many_bytes_are_read(tmp_path, grey):
+    """As some programs write the last strip of a page."""
+    tifffile.imwrite(tmp_path / "a.tif", grey[0], compression="zlib", rowsperstrip=20)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages[0]
+        offset, count = page.dataoffsets[1], page.databytecounts[1]
+        tags = page.tags["StripOffsets"], page.tags["StripByteCounts"]
+        types = [("<I" if tag.dtype == 4 else "<H") for tag in tags]
+        places = [tag.valueoffset + struct.calcsize(t) for tag, t in zip(tags, types)]
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    full = zlib.compress(zlib.decompress(bytes(content[offset : offset + count])) + bytes(574))
+    struct.pack_into(types[0], content, places[0], len(content))
+    struct.pack_into(types[1], content, places[1], len(full))
+    (tmp_path / "b.tif").write_bytes(bytes(content) + full)
+    np.testing.assert_array_equal(volume.open(tmp_path / "b.tif").data, grey[0])
 
 
 def test_tiff_whose_voxels_follow_each_other_is_mapped(tmp_path, grey):
@@ -78,6 +106,16 @@ def test_channels_are_selected(tmp_path, grey):
     check(volume.open(tmp_path / "a.ome.tif", select={"c": 1}), grey[::-1])
     with pytest.raises(volume.VolumeError, match="no index 2"):
         volume.open(tmp_path / "a.ome.tif", select={"c": 2})
+
+
+def test_colours_and_channels_compressed(tmp_path, grey):
+    pages = np.stack([grey, grey[::-1]], axis=1)
+    tifffile.imwrite(tmp_path / "a.ome.tif", pages, ome=True, compression="zlib", tile=(16, 16),
+                     metadata={"axes": "ZCYX"})  # fmt: skip
+    check(volume.open(tmp_path / "a.ome.tif", select={"c": 1}), grey[::-1])
+    colour = np.stack([grey, grey + 1, grey + 2], axis=-1)
+    tifffile.imwrite(tmp_path / "b.tif", colour, photometric="rgb", compression="zlib")
+    check(volume.open(tmp_path / "b.tif", select={"s": 2}), grey + 2)
 
 
 def test_an_axis_that_nothing_names_is_depth(tmp_path, grey):
