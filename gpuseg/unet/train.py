@@ -27,7 +27,7 @@ RECIPES = {
         "loss": "mse",
         "optimizer": "sgd",
         "learning_rate": 0.05,
-        "batch_size": 1,
+        "batch_size": 5,
         "copies": 5,
     },
     "augmented": {
@@ -157,9 +157,9 @@ def train(
     Notes
     -----
     ``gpuseg.unet.RECIPES`` holds arguments that go together: 'augmented' is the one to begin with,
-    'plain' the same without augmentation, which overfits on few pictures, and 'course' plain
-    descent on five copies of an image with the mean squared error, which hardly leaves the answer
-    that all is background.
+    'plain' the same without augmentation, which overfits on few pictures, and 'course' gradient
+    descent, a step an epoch on five copies of an image, which hardly leaves the answer that all is
+    background.
 
     References
     ----------
