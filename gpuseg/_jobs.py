@@ -282,7 +282,7 @@ METHODS: dict[str, Method] = {name: _automatic(name) for name in AUTOMATIC} | {
 }
 
 # Those whose answer for the whole is found chunk by chunk.
-CHUNKED = (*AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local", "kmeans")
+CHUNKED = (*AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local")
 
 # What every method goes with.
 _COMMON = frozenset({"method", "background", "sigma", "connectivity", "label", "min_size", "nan"})
