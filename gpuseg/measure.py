@@ -40,7 +40,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     labels : int32 array of the shape of `label_image`
         1, 2, ... in the order in which a raster scan meets the regions. int64 from 2**31 voxels on.
     num : int
-        The number of regions, if `return_num`.
+        The number of regions, if `return_num`; of a Dask array a lazy one of no axes.
 
     Raises
     ------
@@ -55,6 +55,12 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     they are; scikit-image rounds them to integers first.
 
     Beside input and result the CPU form needs 1/8 byte a voxel and 4 to 8 bytes a run.
+
+    Of a Dask array the labels are lazy, and the same for any chunks. Each chunk is computed once
+    and labelled by itself; what is needed of it to the end (of a mask 1/8 byte a voxel and 4 bytes
+    a run, of other images 4 bytes a voxel) waits in a temporary file, in Dask's
+    ``temporary-directory``. In memory stay 12 bytes a row of each chunk, and some for each region
+    on its faces. Compute labels and number together, as ``dask.compute(labels, num)``.
 
     References
     ----------

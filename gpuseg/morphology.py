@@ -413,6 +413,12 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
         For an array that is neither bool nor integer, is empty, or holds negative labels; for
         sizes below zero or a connectivity out of range.
 
+    Notes
+    -----
+    Of a Dask array the result is lazy, and the same for any chunks; `out` must be None. Each chunk
+    is computed once; what its last pass needs (as for `gpuseg.measure.label`; of a label image, the
+    labels and 4 bytes a voxel) waits in a temporary file.
+
     References
     ----------
     .. [1] L. He et al., "The connected-component labeling problem: a review of state-of-the-art

@@ -83,6 +83,9 @@ def apply_thresholds(image, thresholds, *, nan="raise"):
     thresholds = ascending_thresholds(thresholds)
     option(nan, "nan", ("raise", "omit"))
     dtype = np.uint8 if thresholds.size <= 255 else np.uint16
+    if is_dask(image):
+        # Each chunk as a whole image: a pixel's class is its own, and NaN is told when it is met.
+        return image.map_blocks(apply_thresholds, thresholds, nan=nan, dtype=dtype)
     image, thresholds, first = _comparable(image, thresholds)
     classes, found = run(apply_thresholds, image, thresholds, first=first, dtype=dtype)
     if found and nan == "raise":
@@ -437,6 +440,9 @@ def threshold_by_objects(
     Each candidate costs one labelling. The component tree [1]_ gives the objects of all
     thresholds at once, but building it took as long as 67 to 1700 labellings on images from
     300 x 384 to 1024 x 1024 and 128 x 128 x 128.
+
+    Of a Dask array the answer is the same, and computed at once, a chunk after the other: once for
+    the extremes, once for the quantiles, once for all candidates and once more for those between.
 
     References
     ----------

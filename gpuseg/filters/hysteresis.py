@@ -50,6 +50,10 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     thresholds that are arrays or below the range of an integer image take two bool masks, and a
     float16 image or one with gaps or negative strides is copied once.
 
+    Of a Dask array the result is lazy, and the same for any chunks. Each chunk is computed once and
+    flooded by itself; 1/4 byte a voxel, and 4 bytes a run of what it leaves open, wait in a
+    temporary file (in Dask's ``temporary-directory``) until it is known what connects elsewhere.
+
     References
     ----------
     .. [1] J. Canny, "A computational approach to edge detection", IEEE Transactions on Pattern
@@ -103,6 +107,10 @@ def flood_masks(seeds, mask, *, connectivity=1, packed=False):
     TypeError, ValueError
         If `seeds` or `mask` is no array of numbers or empty, if their shapes differ, if
         `connectivity` is out of range.
+
+    Notes
+    -----
+    Of Dask arrays the result is lazy; see `apply_hysteresis_threshold`.
 
     References
     ----------

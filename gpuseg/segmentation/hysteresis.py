@@ -77,6 +77,12 @@ def hysteresis(
     --------
     gpuseg.filters.apply_hysteresis_threshold : steps 1, 3 and 5 alone, in one pass.
 
+    Notes
+    -----
+    Of a Dask array the steps are lazy, and the same for any chunks. The last is as
+    `gpuseg.filters.apply_hysteresis_threshold`; the opening and `max_distance` look as far into
+    the chunks beside as they reach.
+
     References
     ----------
     .. [1] J. Canny, "A computational approach to edge detection", IEEE Transactions on Pattern

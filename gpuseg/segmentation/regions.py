@@ -146,6 +146,9 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
     whole numbers, which takes in values beyond the lower one). Beside the image it needs 5 bytes a
     pixel, result included.
 
+    Of a Dask array the result is lazy, see `gpuseg.filters.apply_hysteresis_threshold`; a footprint
+    must be that of a connectivity then.
+
     References
     ----------
     .. [1] T. Pavlidis, "Algorithms for graphics and image processing", Springer, 1982.
@@ -309,6 +312,10 @@ def clear_border(labels, buffer_size=0, bgval=0, mask=None, *, out=None):
     Notes
     -----
     Beside the labels it needs up to 16 bytes a pixel, result included.
+
+    Of a Dask array the result is lazy, and the same for any chunks; `out` must be None. Each chunk
+    is computed once; the labels and 4 bytes a pixel wait in a temporary file until it is known
+    which objects reach the border elsewhere.
 
     References
     ----------
