@@ -79,6 +79,22 @@ def test_nan_and_infinity_are_told_as_for_the_whole():
         filters.histogram(lazy, mask=da.zeros((6, 6), dtype=bool))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_classes_by_thresholds(dtype, rng):
+    image = (rng.normal(size=(17, 12, 5)) * 50).astype(dtype)
+    lazy = filters.apply_thresholds(da.from_array(image, chunks=(5, 12, 2)), [-3, 0.5, 20])
+    expected = filters.apply_thresholds(image, [-3, 0.5, 20])
+    assert isinstance(lazy, da.Array)
+    assert lazy.dtype == expected.dtype
+    np.testing.assert_array_equal(lazy.compute(), expected)
+    if dtype.startswith("float"):
+        image[3, 3, 3] = np.nan
+        lazy = da.from_array(image, chunks=(5, 12, 2))
+        found = filters.apply_thresholds(lazy, [-3, 0.5, 20])
+        with pytest.raises(ValueError, match="image holds NaN"):
+            found.compute()
+
+
 def test_what_has_no_form_says_so():
     with pytest.raises(TypeError, match=r"slic has no form for Dask arrays yet; call .compute\(\)"):
         segmentation.slic(da.zeros((20, 20)), channel_axis=None)

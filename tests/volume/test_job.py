@@ -289,7 +289,7 @@ def test_distributed_workers_give_the_same_bytes(tmp_path, scan):
     distributed = pytest.importorskip("distributed")
     options = {"method": "manual", "threshold": 8500.0, "sigma": 1.0, "label": True}
     volume.segment(scan, tmp_path / "a.zarr", workers=1, **options)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as c:
         volume.segment(scan, tmp_path / "b.zarr", scheduler=c.scheduler_address, **options)
     assert content(tmp_path / "a.zarr") == content(tmp_path / "b.zarr")
 
