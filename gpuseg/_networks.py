@@ -52,7 +52,12 @@ def recipe(name: str, given: dict) -> dict:
     return RECIPES[name] | {key: value for key, value in given.items() if value is not None}
 
 
-def training_page(title: str, model, history, examples, subtitle: str, notes) -> bytes:
+def kept_epoch(history, *, best: bool) -> dict:
+    """The row of a history whose weights the network has."""
+    return history.loc[history["val_loss"].idxmin() if best else history.index[-1]].to_dict()
+
+
+def training_page(model, history, kept, examples, *, title: str, subtitle: str, notes) -> bytes:
     """A page with the curves of training, and what the network makes of each example."""
     from . import plot, report, unet
 
@@ -63,8 +68,8 @@ def training_page(title: str, model, history, examples, subtitle: str, notes) ->
             "heart: more pictures, or more augmentation, help then.",
             groups=[("", [_figure(plot.show_history(history), "Loss and Dice after each epoch")])],
             numbers={
-                name.replace("val_", "validation: "): f"{value:.4g}"
-                for name, value in history.iloc[-1].items()
+                name.replace("val_", "validation: ").replace("_", " "): f"{value:.4g}"
+                for name, value in kept.items()
             },
             notes=list(notes),
         )

@@ -749,21 +749,21 @@ def train_unet(
                 progress=step.part,
                 **asked,
             )
+        kept = _networks.kept_epoch(history, best=early_stopping is not None)
         if report is not None:
             with step("make the report"):
                 shown_ones = [(shown(images.name), pairs[0][0][0], pairs[0][1][0])]
                 if validation:
                     shown_ones.append((shown(validation[0].name), pairs[1][0][0], pairs[1][1][0]))
                 page = _networks.training_page(
-                    f"Training of {shown(model.name)}", network, history, shown_ones,
-                    f"{recipe} recipe", notes,
+                    network, history, kept, shown_ones, title=f"Training of {shown(model.name)}",
+                    subtitle=f"{recipe} recipe", notes=notes,
                 )  # fmt: skip
         with step("write"):
             unet.save(model, network, force=force)
             if report is not None:
                 with whole_file(report, force=force) as file:
                     file.write(page)
-    last = {key: float(value) for key, value in history.iloc[-1].items()}
     summary = {
         "images": str(images),
         "masks": str(masks),
@@ -773,6 +773,7 @@ def train_unet(
         "config": network.config,
         "recipe": asked,
         "history": history.to_dict("records"),
+        "epoch": int(kept["epoch"]),
         "ran_on": [str(next(network.parameters()).device)],
         "seconds": time.perf_counter() - start,
         "notes": notes,
@@ -786,10 +787,11 @@ def train_unet(
         ("images", f"{len(pairs[0][0])} of {' × '.join(map(str, pairs[0][0][0].shape))}"),
         ("parameters", f"{summary['parameters']:,}"),
         ("epochs", str(len(history))),
+        *[("weights of epoch", f"{kept['epoch']:.0f}") for _ in range(early_stopping is not None)],
         *[
-            (name.replace("val_", "validation: "), f"{last[name]:.4f}")
+            (name.replace("val_", "validation: "), f"{kept[name]:.4f}")
             for name in measured
-            if name in last
+            if name in kept
         ],
         ("ran on", ", ".join(summary["ran_on"])),
         ("seconds", f"{summary['seconds']:.2f}"),

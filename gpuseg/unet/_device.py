@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from .._backend import choose
+from .._backend import BackendError, choose
+
+# What `choose` says where nobody has named a device.
+_FOUND = {"a CUDA device works here", "no CUDA device works here"}
 
 
 def torch_device(device=None) -> torch.device:
@@ -18,8 +21,11 @@ def torch_device(device=None) -> torch.device:
             raise ValueError(f"device {device!r} does not work here: PyTorch finds no CUDA device")
         return found
     backend, reason = choose(())
-    if backend.kind == "cuda":
-        return torch.device("cuda", backend.device)
-    # gpuseg may find no CUDA because CuPy is missing: PyTorch needs none.
-    by_itself = reason == "no CUDA device works here"
-    return torch.device("cuda" if by_itself and torch.cuda.is_available() else "cpu")
+    here = torch.cuda.is_available()
+    if reason in _FOUND:  # by CuPy: PyTorch may have CUDA without it, and the other way round
+        return torch.device("cuda" if here else "cpu")
+    if backend.kind != "cuda":
+        return torch.device("cpu")
+    if not here:
+        raise BackendError(f"{reason} says {backend}, and PyTorch finds no CUDA device")
+    return torch.device("cuda", backend.device)

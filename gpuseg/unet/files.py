@@ -21,7 +21,6 @@ from .model import UNet, size_of
 FORM = 1
 # More than this of parameters is no network that one means to load.
 _LARGEST = 1 << 31
-_FIRST_BYTES = 8  # of a safetensors file: the length of its header
 
 
 def save(path, model, *, force=False) -> None:
@@ -137,13 +136,6 @@ class _FromRaw(torch.nn.Module):
 
 
 # --- tensors and a header -------------------------------------------------------------------------
-
-
-def is_network(path) -> bool:
-    """Whether a file begins as safetensors files do."""
-    with open(path, "rb") as file:
-        start = file.read(_FIRST_BYTES + 2)
-    return len(start) == _FIRST_BYTES + 2 and start[_FIRST_BYTES:] == b'{"'
 
 
 def header_of(model) -> dict:

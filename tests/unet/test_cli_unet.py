@@ -82,6 +82,17 @@ def test_it_goes_on_from_a_checkpoint(folder):
     assert told["history"][-1]["loss"] == straight["history"][-1]["loss"]
 
 
+def test_the_epoch_told_is_the_one_whose_weights_were_kept(folder):
+    given = line(folder, "--validation", folder / "b.png", folder / "b-mask.png", "--recipe",
+                 "course", "--learning-rate", 30, "--early-stopping", 2, "--json")  # fmt: skip
+    told = json.loads(done(*given))
+    losses = [row["val_loss"] for row in told["history"]]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3
+    assert told["epoch"] == best + 1
+    assert f"weights of epoch  {best + 1}\n" in done(*given[:-1], "--force")
+
+
 def test_what_is_refused(folder):
     assert "--recipe must be one of" in failed(*line(folder, "--recipe", "none"), code=2)
     other = ("train-unet", folder / "a.png", folder / "a.png", "-o", folder / "m.safetensors")

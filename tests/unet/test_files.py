@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from gpuseg import unet  # noqa: E402
 from gpuseg._files import RefusedOutput  # noqa: E402
 from gpuseg._models import ModelError  # noqa: E402
+from gpuseg._networks import is_network  # noqa: E402
 from gpuseg.unet import files  # noqa: E402
 
 
@@ -42,7 +43,7 @@ def test_what_was_saved_comes_back(model, saved, rng):
         unet.predict_proba(back, image, channel_axis=0, channels_last=False),
         unet.predict_proba(model, image, channel_axis=0, channels_last=False),
     )
-    assert files.is_network(saved)
+    assert is_network(saved)
 
 
 def test_it_is_safetensors_with_a_header_in_json(saved):

@@ -1,6 +1,7 @@
 """The network: the course's, layer by layer, and its relatives."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ torch = pytest.importorskip("torch")
 
 import naive  # noqa: E402
 
-from gpuseg.unet import UNet  # noqa: E402
+from gpuseg import set_device, using  # noqa: E402
+from gpuseg._backend import Backend, BackendError, choose  # noqa: E402
+from gpuseg.unet import UNet, _device  # noqa: E402
 from gpuseg.unet.model import reach_of, size_of  # noqa: E402
 
 
@@ -154,3 +157,38 @@ def test_wrong_channels_and_axes_are_told():
         UNet(base=2)(torch.zeros(1, 2, 8, 8))
     with pytest.raises(ValueError, match="x must have the shape"):
         UNet(base=2)(torch.zeros(1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason", "has", "expected"),
+    [
+        (Backend("cuda"), "a CUDA device works here", False, "cpu"),
+        (Backend("cuda"), "a CUDA device works here", True, "cuda"),
+        (Backend("cpu"), "no CUDA device works here", True, "cuda"),
+        (Backend("cpu"), "GPUSEG_DEVICE=cpu", True, "cpu"),
+        (Backend("sim"), "using()", True, "cpu"),
+        (Backend("cuda", 1), "using()", True, "cuda:1"),
+    ],
+)
+def test_networks_run_where_gpuseg_was_told(chosen, reason, has, expected, monkeypatch):
+    monkeypatch.setattr(_device, "choose", lambda arrays: (chosen, reason))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has)
+    assert _device.torch_device() == torch.device(expected)
+    assert _device.torch_device("cpu") == torch.device("cpu")
+
+
+def test_a_device_that_pytorch_has_not_is_told(monkeypatch):
+    monkeypatch.setattr(_device, "choose", lambda arrays: (Backend("cuda"), "using()"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match=r"using\(\) says cuda:0, and PyTorch finds no CUDA"):
+        _device.torch_device()
+    for device in ("cuda", "nowhere", 1.5):
+        with pytest.raises(ValueError, match="device"):
+            _device.torch_device(device)
+
+
+def test_the_same_devices_are_found_by_name():
+    with using("cpu"):
+        assert _device.torch_device() == torch.device("cpu")
+    set_device("auto")
+    assert choose(())[1] in _device._FOUND | {f"GPUSEG_DEVICE={os.environ.get('GPUSEG_DEVICE')}"}
