@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ._backend import array_namespace, is_dask, run
+from ._backend import array_namespace, find, is_dask, run
 from ._checks import integer, into, number, option, real_array
 from ._contracts import Exact, contract
 from .measure import label
@@ -439,7 +439,8 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
     if most == 0:
         return into(out, ar.copy())
     if is_dask(ar):
-        return into(out, run(remove_small_objects, ar, most=most, connectivity=connectivity))
+        lazily, _ = find(remove_small_objects, "dask")
+        return into(out, lazily(ar, most=most, connectivity=connectivity))
     labels = label(ar, connectivity=connectivity) if ar.dtype == bool else ar
     if labels.min() < 0:
         raise ValueError(f"ar must hold no negative labels, got {int(labels.min())}")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage as ndi
 
-pytest.importorskip("dask")
+pytest.importorskip("dask.array")
 import dask
 import skimage.filters
 import skimage.morphology

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from gpuseg import cli
 
+pytest.importorskip("dask.array")
+pytest.importorskip("zarr")
 volume = pytest.importorskip("gpuseg.volume")
 
 
