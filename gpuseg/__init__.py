@@ -19,12 +19,13 @@ if TYPE_CHECKING:
         report,
         segmentation,
         unet,
+        volume,
     )
 
 __version__ = "0.1.0"
 
 _MODULES = ("estimators", "features", "filters", "measure", "metrics", "morphology", "pixels",
-            "plot", "report", "segmentation", "unet")  # fmt: skip
+            "plot", "report", "segmentation", "unet", "volume")  # fmt: skip
 
 __all__ = [
     "BackendError",
@@ -46,6 +47,7 @@ __all__ = [
     "report",
     "segmentation",
     "unet",
+    "volume",
 ]
 
 

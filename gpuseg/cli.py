@@ -378,7 +378,7 @@ def volume(
         typer.Option(min=0, help="hysteresis: open the strict mask by a ball of this radius."),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, help="multiotsu, kmeans: how many. (default: 3)")
+        int | None, typer.Option(min=2, help="multiotsu: how many. (default: 3)")
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=3, help="local: odd width. (default: 25)")
