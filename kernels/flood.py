@@ -96,6 +96,25 @@ def painted(words, shape):
     return out
 
 
+def exposed(words, shape, connectivity, sides):
+    """The bits that connect to a face, one of `sides` as (axis, 0 or -1), within rows of bits; or
+    all bits, where it takes long to say."""
+    *lead, length = (1, *shape) if len(shape) == 1 else shape
+    grown = np.zeros_like(words)
+    grid, within = (x.reshape(*shape[:-1], -1) for x in (grown, words))
+    for axis, end in sides:
+        if axis < len(shape) - 1:
+            face = (slice(None),) * axis + (end,)
+            grid[face] = within[face]
+        else:
+            word, bit = divmod(end % length, 64)
+            grid[..., word] |= within[..., word] & (ONE << np.uint64(bit))
+    stamps = np.empty(len(words), np.uint8)
+    _slabs(fill_rows, words, words, grown, stamps)
+    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
+    return grown if _sweep(words, grown, stamps, near) else words
+
+
 def _sweep(mask, grown, stamps, near) -> bool:
     """Grow until nothing changes; False if that takes more than SWEEPS."""
     for i in range(SWEEPS):
@@ -172,6 +191,18 @@ def fill_row(mask, grown, r):
             bits = fill_down(bits, within)
         grown[r, w] = bits
         carry = bits & ONE
+
+
+@njit(nogil=True, cache=True)
+def fill_rows(first, last, mask, grown, stamps):
+    """Grow rows [first, last) along themselves; `stamps` says which have anything."""
+    for r in range(first, last):
+        bits = ZERO
+        for w in range(grown.shape[1]):
+            bits |= grown[r, w]
+        stamps[r] = 2 if bits != ZERO else 0
+        if bits != ZERO:
+            fill_row(mask, grown, r)
 
 
 @njit(nogil=True, cache=True)

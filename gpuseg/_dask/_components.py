@@ -36,8 +36,9 @@ def of_values(values, background, connectivity: int):
     return Labels(*label(values, background, return_num=True, connectivity=connectivity))
 
 
-def grown(low_values, low, high_values, high, connectivity: int):
-    """What floods inside a chunk, and the components of the rest of what is above low."""
+def grown(low_values, low, high_values, high, connectivity: int, sides):
+    """What floods inside a chunk, and the components of the rest of what is above low, at least of
+    those that reach one of `sides`."""
     if not on_cpu(low_values):
         mask, seeds = low_values > low, high_values > high
         kept = flood_masks(seeds, mask, connectivity=connectivity)
@@ -48,6 +49,7 @@ def grown(low_values, low, high_values, high, connectivity: int):
         low_values, low, high_values, high, low_values.shape, connectivity
     )
     words ^= kept  # what floods is above low
+    words = flood.exposed(words, low_values.shape, connectivity, sides)
     return Flooded(kept, Runs(words, low_values.shape, connectivity), low_values.shape)
 
 

@@ -59,7 +59,7 @@ class Report(NamedTuple):
 def look(find, in_order, sides, *blocks):
     """A chunk's components, parked; and what is seen of it, see `seen`."""
     with threads():
-        found = find(*blocks)
+        found = find(sides, *blocks)
         view = seen(found, sides, in_order)
     return Parked((found._replace(values=None), view[0].touching)), view
 

@@ -16,9 +16,9 @@ def label(label_image, *, background, connectivity):
     return last_pass(passes, partial(number, dtype), dtype), summary(passes, np.int64)
 
 
-def _of_mask(background, connectivity, image):
+def _of_mask(background, connectivity, _, image):
     return Found(of_mask(image != bool(background), connectivity))
 
 
-def _of_values(background, connectivity, image):
+def _of_values(background, connectivity, _, image):
     return Found(of_values(image, background, connectivity), values=image)

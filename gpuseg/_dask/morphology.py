@@ -22,7 +22,7 @@ def remove_small_objects(ar, *, most, connectivity):
     return last_pass(passes, partial(settle, finish, most), ar.dtype)
 
 
-def _of_mask(connectivity, mask):
+def _of_mask(connectivity, _, mask):
     found = of_mask(mask, connectivity)
     return Found(found, found.sizes())
 
@@ -31,7 +31,7 @@ def _mask(kept):
     return kept
 
 
-def _of_labels(labels):
+def _of_labels(_, labels):
     if labels.min() < 0:
         raise ValueError(f"ar must hold no negative labels, got {int(labels.min())}")
     flat, names = compact(labels)

@@ -29,13 +29,13 @@ def _flooded(find, arrays, connectivity, packed):
     return _packed(mask) if packed else mask
 
 
-def _above(low, high, connectivity, image):
-    return _found(grown(image, low, image, high, connectivity))
+def _above(low, high, connectivity, sides, image):
+    return _found(grown(image, low, image, high, connectivity, sides))
 
 
-def _inside(connectivity, mask, seeds):
+def _inside(connectivity, sides, mask, seeds):
     zero = np.uint8(0)
-    return _found(grown(mask, zero, seeds, zero, connectivity))
+    return _found(grown(mask, zero, seeds, zero, connectivity, sides))
 
 
 def _found(components):

@@ -70,9 +70,9 @@ def _seeds(there, block, within, block_info=None):
     return seeds
 
 
-def _grown(connectivity, there, seeds, image):
+def _grown(connectivity, sides, there, seeds, image):
     zero = np.uint8(0)
-    found = grown(there, zero, seeds, zero, connectivity)
+    found = grown(there, zero, seeds, zero, connectivity, sides)
     return Found(found, found.weights(), (image,))
 
 
@@ -99,7 +99,7 @@ def _farther(labels, shape, buffer_size, block_info=None):
     return inside
 
 
-def _objects(background_too, labels, inside):
+def _objects(background_too, _, labels, inside):
     found = of_values(labels, 0, labels.ndim)
     xp = array_namespace(labels)
     hits = xp.bincount(found.labels[~xp.asarray(inside)], minlength=found.count + 1)
