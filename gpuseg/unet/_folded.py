@@ -39,20 +39,51 @@ class Folded(UNet):
         self.form = form
         self.to(model.mean.device, memory_format=form)
 
-    def _inner(self, x):
+    def forward(self, x, core=None):
+        """Probabilities; of a part of the image, if `core` is its slices.
+
+        The part begins at multiples of `multiple`, and ends at such or where the image does.
+        """
+        if core is None:
+            return super().forward(x)
+        margins = [
+            (cut.start, 0 if cut.stop == n else n + -n % self.multiple - cut.stop)
+            for cut, n in zip(core, x.shape[2:])
+        ]
+        likely = self._likely(self._inner(self._padded(x), margins))
+        return likely[(..., *(slice(cut.stop - cut.start) for cut in core))]
+
+    def _inner(self, x, margins=None):
+        """Logits of the image without its margins: no more of them is computed than counts."""
+        margins = margins or [(0, 0)] * self.ndim
+        # On the way up, a level needs so much around what it gives, which is so much of its own
+        # pixels around what is meant. An instance norm needs all.
+        need, given = [], [0]
+        for _ in self.up:
+            need.append(given[-1] + 2 + given[-1] % 2)
+            given.append(need[-1] // 2)
+        everything = self.config["norm"] == "instance"
         kept = []
         for level, pair in enumerate(self.down):
+            have = [(a >> level, b >> level) for a, b in margins]
             x = self._first(pair, x) if level == 0 else pair(self._halved(x))
-            kept.append(x)
-        kept.pop()
-        for level, pair in enumerate(self.up):
-            y = self.high[level](kept.pop())
+            width = (*need, given[-1])[level]
+            kept.append(x if everything else _trimmed(x, have, width))
+        x = kept.pop()
+        for step, pair in enumerate(self.up):
+            level = len(self.up) - 1 - step
+            y = self.high[step](kept.pop())
             if self.rise:
-                y += self.low[level](self.rise[level](x))
+                y += self.low[step](self.rise[step](x))
             else:
-                _add_doubled(y, self.low[level](x))
+                _add_doubled(y, self.low[step](x))
             x = pair(y)
-        return self.head(x)
+            if not everything:
+                have = [(min(a >> level, need[level]), min(b >> level, need[level]))
+                        for a, b in margins]  # fmt: skip
+                x = _trimmed(x, have, given[level])
+        x = self.head(x)
+        return _trimmed(x, margins, 0) if everything else x
 
     def _first(self, pair, x):
         if self.ndim == 2 or x.device.type != "cpu":
@@ -79,6 +110,14 @@ class Folded(UNet):
             before = (slice(None),) * axis
             x = torch.maximum(x[(*before, slice(0, None, 2))], x[(*before, slice(1, None, 2))])
         return x
+
+
+def _trimmed(x, have, width: int):
+    """`x` with at most so wide margins of those that it has on each side."""
+    cuts = [(max(0, a - width), max(0, b - width)) for a, b in have]
+    if not any(map(any, cuts)):
+        return x
+    return x[(..., *(slice(a, n - b) for (a, b), n in zip(cuts, x.shape[2:])))].clone()
 
 
 def _without_batch_norms(pair) -> None:

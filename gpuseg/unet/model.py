@@ -198,17 +198,22 @@ class UNet(nn.Module):
         -------
         tensor of (N, out_channels, ...)
         """
+        sizes = x.shape[2:]
+        x = self._padded(x)
+        whole = x.shape[2:] == sizes
+        x = self._inner(x)
+        return x if whole else x[(..., *(slice(size) for size in sizes))]
+
+    def _padded(self, x):
         if x.ndim != self.ndim + 2 or x.shape[1] != self.config["in_channels"]:
             raise ValueError(
                 f"x must have the shape (N, {self.config['in_channels']}"
                 f"{', size' * self.ndim}), got {tuple(x.shape)}"
             )
-        sizes = x.shape[2:]
-        beyond = [-size % self.multiple for size in sizes]
+        beyond = [-size % self.multiple for size in x.shape[2:]]
         if any(beyond):
             x = functional.pad(x, [n for b in reversed(beyond) for n in (0, b)], mode="replicate")
-        x = self._inner(x)
-        return x[(..., *(slice(size) for size in sizes))] if any(beyond) else x
+        return x
 
     def _inner(self, x):
         kept = []
@@ -232,7 +237,9 @@ class UNet(nn.Module):
         -------
         tensor of (N, out_channels, ...)
         """
-        x = self.logits(x)
+        return self._likely(self.logits(x))
+
+    def _likely(self, x):
         return torch.sigmoid(x) if self.config["out_channels"] == 1 else torch.softmax(x, dim=1)
 
 

@@ -371,24 +371,30 @@ class _Network:
         self.forward = torch.compile(self.model) if plan.compile else self.model
 
     def __call__(self, row: _Row):
-        """Each tile of a row with the probabilities (outputs, ...) of all that was read."""
+        """Each tile of a row with its probabilities (outputs, ...)."""
         plan = self.plan
         rest = (slice(None),) * (len(plan.shape) - 1)
         slab = pixels(plan.image, (row.read, *rest), plan.channel_axis)
         if not np.isfinite(slab.sum(dtype=np.float64)):
             raise ValueError("image holds NaN or infinity")
         slab = torch.from_numpy(slab)
-        by_shape: dict[tuple, list[_Tile]] = {}
+        alike: dict[tuple, list[_Tile]] = {}
         for tile in row.tiles:
-            by_shape.setdefault(tuple(s.stop - s.start for s in tile.read), []).append(tile)
+            ends = [(cut.start, cut.stop) for cut in tile.local]
+            alike.setdefault((*_size(tile.read), *ends), []).append(tile)
         with torch.inference_mode(), _exact(plan):
-            for tiles in by_shape.values():
+            for tiles in alike.values():
+                core = tiles[0].local if _size(tiles[0].read) != _size(tiles[0].core) else None
                 for begin in range(0, len(tiles), plan.batch):
                     some = tiles[begin : begin + plan.batch]
                     x = torch.stack([slab[(slice(None), slice(None), *t.read[1:])] for t in some])
                     x = self.model.normalized(x.to(plan.device))
-                    likely = self.forward(x.contiguous(memory_format=self.format)).float()
+                    likely = self.forward(x.contiguous(memory_format=self.format), core).float()
                     yield from zip(some, likely)
+
+
+def _size(cut) -> tuple[int, ...]:
+    return tuple(s.stop - s.start for s in cut)
 
 
 @contextlib.contextmanager
@@ -444,9 +450,7 @@ def _cropped(plan: _Plan, network):
         core = row.tiles[0].core[0]
         slab = np.empty((outputs, core.stop - core.start, *plan.shape[1:]), np.float32)
         for tile, likely in network(row):
-            slab[(slice(None), slice(None), *tile.core[1:])] = likely[
-                (slice(None), *tile.local)
-            ].cpu()
+            slab[(slice(None), slice(None), *tile.core[1:])] = likely.cpu()
         yield core.start, slab, len(row.tiles)
 
 
