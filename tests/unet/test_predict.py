@@ -1,6 +1,7 @@
 """Prediction: windows equal the whole, and no more of a volume is in memory than need be."""
 
 import logging
+import sys
 import tracemalloc
 
 import numpy as np
@@ -174,18 +175,53 @@ def test_the_model_and_the_image_are_left_as_they_were(rng):
 
 
 def test_the_layout_is_chosen_by_measurement_and_told(caplog, rng):
-    from gpuseg.unet import predict as home  # the module's name is that of its function
+    image = rng.normal(size=(90, 70))
+    for window, text in ((8, ("first", "last")), (32, "windows are too few to measure")):
+        caplog.clear()
+        sys.modules["gpuseg.unet.predict"]._faster.cache_clear()
+        with caplog.at_level(logging.INFO, logger="gpuseg"):
+            unet.predict(network(), image, window=window, device="cpu")
+            unet.predict(network(), image, window=window, device="cpu")
+        told = [r.getMessage() for r in caplog.records if "channels last" in r.getMessage()]
+        if window == 8:
+            assert len(told) == 1  # once in a process
+            assert told[0].endswith(text)
+        else:
+            assert all(text in line for line in told)
 
-    assert callable(home)
-    import sys
 
-    sys.modules["gpuseg.unet.predict"]._faster.cache_clear()
-    with caplog.at_level(logging.INFO, logger="gpuseg"):
-        unet.predict(network(), rng.normal(size=(30, 30)))
-        unet.predict(network(), rng.normal(size=(30, 30)))
-    told = [r.getMessage() for r in caplog.records if "channels last" in r.getMessage()]
-    assert len(told) == 1  # once in a process
-    assert told[0].endswith(("last", "first"))
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+@pytest.mark.parametrize("upsample", ["nearest", "transpose"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_in_fewer_multiplications(ndim, norm, upsample, depth, rng):
+    """The network for prediction is the one that was trained, with whatever it is made of."""
+    model = unet.UNet(2, 3, 4, depth, ndim, norm, upsample, seed=1)
+    shape = (53, 30, 22)[:ndim]
+    image = rng.normal(size=(2, *shape)).astype(np.float32)
+    for module in model.modules():
+        if getattr(module, "affine", False):  # a norm
+            torch.nn.init.normal_(module.weight, 1, 0.2)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            module.momentum = 1
+    if norm == "batch":  # learns means and deviations
+        model.train()(torch.from_numpy(image)[None])
+    expected = whole(model.eval(), image)
+    for window in (None, (24, 16, 16)[:ndim]) if norm != "instance" else (None,):
+        found = unet.predict_proba(model, image, channel_axis=0, window=window, device="cpu")
+        np.testing.assert_allclose(np.moveaxis(found, -1, 0), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_no_window_is_much_larger_than_another(rng):
+    module = sys.modules["gpuseg.unet.predict"]
+    for ndim, shape in ((2, (2048, 2048)), (3, (130, 512, 300))):
+        model = network(ndim)
+        window = module._window(module._equal(shape, model), model)
+        counts = [-(-n // w) for n, w in zip(shape, window)]
+        reads = [tile.read for row in module._crops(shape, window, model) for tile in row.tiles]
+        largest = max(np.prod([cut.stop - cut.start for cut in read]) for read in reads)
+        assert largest <= 1.3 * (module._WINDOW[ndim] + 2 * 24) ** ndim
+        assert all(n - (c - 1) * w > w / 2 for n, w, c in zip(shape, window, counts))
 
 
 def test_bf16_is_near(rng):
@@ -206,8 +242,6 @@ def test_progress_counts_windows(rng):
 
 
 def test_out_of_device_memory_goes_on_on_the_cpu(monkeypatch, caplog, rng):
-    import sys
-
     module = sys.modules["gpuseg.unet.predict"]
     ran, image, model = [], rng.normal(size=(30, 30)), network()
     expected = unet.predict(model, image)
