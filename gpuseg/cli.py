@@ -109,6 +109,23 @@ MaxBytes = Annotated[
 ]
 Nan = Annotated[str, typer.Option(metavar="POLICY", help="NaN in the image: raise or omit.")]
 Input = Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF (also a stack) or .npy.")]
+Background = Annotated[
+    float | None, typer.Option(min=0, help="Subtract a background of this sigma first.")
+]
+Sigma = Annotated[
+    float | None, typer.Option(min=0, help="Smooth by a Gaussian of this sigma first.")
+]
+Foreground = Annotated[
+    str | None,
+    typer.Option(metavar="SIDE", help="bright or dark structures. (default: bright)"),
+]
+Connectivity = Annotated[
+    int, typer.Option(min=1, max=3, help="Neighbours: 1 share a face, 2 an edge, 3 a corner.")
+]
+Label = Annotated[
+    bool, typer.Option("--label", help="Number the connected objects instead of a mask.")
+]
+MinSize = Annotated[int | None, typer.Option(min=1, help="Remove objects with fewer elements.")]
 
 
 def _version(wanted: bool) -> None:
@@ -237,25 +254,12 @@ def segment(
         int | None,
         typer.Option(min=1, help="watershed: least between the middles of objects. (default: 10)"),
     ] = None,
-    background: Annotated[
-        float | None, typer.Option(min=0, help="Subtract a background of this sigma first.")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(min=0, help="Smooth by a Gaussian of this sigma first.")
-    ] = None,
-    foreground: Annotated[
-        str | None,
-        typer.Option(metavar="SIDE", help="bright or dark structures. (default: bright)"),
-    ] = None,
-    connectivity: Annotated[
-        int, typer.Option(min=1, max=3, help="Neighbours: 1 share a face, 2 an edge, 3 a corner.")
-    ] = 1,
-    label: Annotated[
-        bool, typer.Option("--label", help="Number the connected objects instead of a mask.")
-    ] = False,
-    min_size: Annotated[
-        int | None, typer.Option(min=1, help="Remove objects with fewer elements.")
-    ] = None,
+    background: Background = None,
+    sigma: Sigma = None,
+    foreground: Foreground = None,
+    connectivity: Connectivity = 1,
+    label: Label = False,
+    min_size: MinSize = None,
     nan: Nan = "raise",
     device: Device = "auto",
     report: Annotated[
@@ -391,25 +395,12 @@ def volume(
     count: Annotated[
         int | None, typer.Option(min=1, help="objects: wanted number of objects.")
     ] = None,
-    background: Annotated[
-        float | None, typer.Option(min=0, help="Subtract a background of this sigma first.")
-    ] = None,
-    sigma: Annotated[
-        float | None, typer.Option(min=0, help="Smooth by a Gaussian of this sigma first.")
-    ] = None,
-    foreground: Annotated[
-        str | None,
-        typer.Option(metavar="SIDE", help="bright or dark structures. (default: bright)"),
-    ] = None,
-    connectivity: Annotated[
-        int, typer.Option(min=1, max=3, help="Neighbours: 1 share a face, 2 an edge, 3 a corner.")
-    ] = 1,
-    label: Annotated[
-        bool, typer.Option("--label", help="Number the connected objects instead of a mask.")
-    ] = False,
-    min_size: Annotated[
-        int | None, typer.Option(min=1, help="Remove objects with fewer elements.")
-    ] = None,
+    background: Background = None,
+    sigma: Sigma = None,
+    foreground: Foreground = None,
+    connectivity: Connectivity = 1,
+    label: Label = False,
+    min_size: MinSize = None,
     level: Annotated[
         int, typer.Option(min=0, help="Level of an OME-Zarr to read; 0 is the finest.")
     ] = 0,
