@@ -26,6 +26,8 @@ CHUNK, BAND = 4096, 1 << 17
 def weights(sigma: float, truncate: float) -> np.ndarray:
     """The centre and one side of a Gaussian kernel as SciPy makes it, in float64."""
     radius = int(truncate * float(sigma) + 0.5)
+    if radius == 0:
+        return np.ones(1)  # also for a sigma whose square is 0
     side = np.exp(-0.5 / (sigma * sigma) * np.arange(radius + 1) ** 2)
     return side / (side[0] + 2 * side[1:].sum())
 

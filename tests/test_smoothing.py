@@ -287,3 +287,8 @@ def test_local_thresholds_equal_scikit_image(backend, rng, dtype):
 def test_bad_input_of_local_thresholds(name, args, text):
     with pytest.raises(ValueError, match=text):
         getattr(filters, f"threshold_{name}")(np.zeros((9, 9)), **args)
+
+
+def test_a_sigma_whose_square_is_zero_changes_nothing(backend):
+    image = np.arange(5.0)
+    np.testing.assert_array_equal(filters.gaussian(image, 1e-200), image)

@@ -1,4 +1,4 @@
-"""Small objects of chunked arrays."""
+"""Morphology of chunked arrays."""
 
 from __future__ import annotations
 
@@ -6,10 +6,44 @@ from functools import partial
 
 import numpy as np
 
+from .. import morphology as public
 from .._backend import array_namespace, asnumpy
 from .._cpu.regions import compact
+from ._blocks import local
 from ._components import Labels, of_mask
 from ._connected import Found, decide, first_pass, last_pass, settle
+
+
+def _grey(name: str, times: int):
+    """A filter that looks so many times as far as its footprint reaches."""
+
+    def form(image, footprint, *, mode, cval):
+        return local(
+            getattr(public, name),
+            image,
+            depth=[times * reach for reach in _reach(footprint, image.ndim)],
+            wrap=mode == "wrap",
+            footprint=footprint,
+            mode=mode,
+            cval=cval,
+        )
+
+    form.__name__ = name
+    return form
+
+
+def _reach(footprint, ndim: int) -> list[int]:
+    if footprint is None:
+        return [1] * ndim
+    parts = footprint if isinstance(footprint, tuple | list) else [(footprint, 1)]
+    return [sum(np.shape(part)[axis] // 2 * times for part, times in parts) for axis in range(ndim)]
+
+
+erosion = _grey("erosion", 1)
+dilation = _grey("dilation", 1)
+opening = _grey("opening", 2)
+closing = _grey("closing", 2)
+white_tophat = _grey("white_tophat", 2)
 
 
 def remove_small_objects(ar, *, most, connectivity):

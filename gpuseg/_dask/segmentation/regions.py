@@ -1,7 +1,8 @@
-"""Flood fill and objects at the border, of chunked arrays."""
+"""Flood fill, objects at the border and growing labels, of chunked arrays."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy.ndimage import generate_binary_structure
 
 from ..._backend import array_namespace
 from ..._cpu.segmentation.regions import alike
+from ...segmentation import regions as public
+from .._blocks import local
 from .._components import grown, of_values
 from .._connected import Found, decide, first_pass, last_pass, settle
 from ..filters.hysteresis import flood_masks
@@ -26,6 +29,17 @@ def flood_fill(image, seed_point, value, *, footprint, connectivity, tolerance):
     find = partial(_grown, connectivity)
     passes = first_pass("fill", find, [there, seeds, image], connectivity, partial(decide, 0))
     return last_pass(passes, partial(settle, partial(_filled, value), 0), image.dtype)
+
+
+def expand_labels(label_image, *, distance, spacing):
+    lengths = zip(label_image.shape, spacing)
+    return local(
+        public.expand_labels,
+        label_image,
+        depth=[math.ceil(min(distance / step, length)) for length, step in lengths],
+        distance=distance,
+        spacing=spacing,
+    )
 
 
 def clear_border(labels, *, buffer_size, bgval, mask):

@@ -1,0 +1,93 @@
+"""Functions of a voxel's neighbourhood on chunked arrays.
+
+A chunk is computed with what lies around it in its neighbours, as deep as a result can see, and
+what that gave wrong at the rim is cut off. Where the volume itself ends the chunk ends too, so that
+the function meets there the border that it would meet in the whole, by its own mode; only where it
+wraps around are the voxels of the other end brought in.
+"""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+
+from .._backend import run
+from ._connected import aligned, threads
+
+
+def local(function, image, *, depth, beside=None, wrap=False, channels=None, pick=None, **options):
+    """A public function's result, lazily, in the chunks of `image`.
+
+    `depth` is how far along each axis a result can see. `beside` names arrays of the image's shape
+    that it sees as well, or None. The result may have `channels` along one more, last axis; of a
+    result in parts, `pick` is the number of the one that is wanted.
+    """
+    beside = beside or {}
+    options |= {name: None for name, x in beside.items() if x is None}
+    beside = {name: x for name, x in beside.items() if x is not None}
+    arrays = _fit(aligned([image, *beside.values()]), depth, wrap)
+    work = _Work(function, tuple(beside), options, pick)
+    chunks = arrays[0].chunks
+    # An axis that is one chunk meets its own ends.
+    depth = [d if len(axis) > 1 else 0 for d, axis in zip(depth, chunks)]
+    if any(depth):
+        boundary = dict.fromkeys(range(image.ndim), "periodic" if wrap else "none")
+        arrays = [
+            da.overlap.overlap(x, dict(enumerate(depth)), boundary, allow_rechunk=False)
+            for x in arrays
+        ]
+    sample = work.on(*(np.ones((1,) * image.ndim, x.dtype) for x in arrays))
+    meta = image._meta.astype(sample.dtype)
+    if channels is not None:
+        chunks, meta = (*chunks, (channels,)), meta[..., np.newaxis]
+    return da.map_blocks(
+        _inner,
+        *arrays,
+        work=work,
+        depth=depth,
+        wrap=wrap,
+        chunks=chunks,
+        new_axis=None if channels is None else image.ndim,
+        dtype=sample.dtype,
+        meta=meta,
+    )
+
+
+def _fit(arrays, depth, wrap):
+    """Arrays in chunks that are nowhere thinner than what their neighbours want of them."""
+    chunks = list(arrays[0].chunks)
+    for axis, (sizes, d) in enumerate(zip(arrays[0].chunks, depth)):
+        length = sum(sizes)
+        if d > length and wrap:
+            chunks[axis] = (length,)
+        elif min(sizes) < d and len(sizes) > 1:
+            chunks[axis] = da.overlap.ensure_minimum_chunksize(min(d, length), sizes)
+    return [x.rechunk(tuple(chunks)) for x in arrays]
+
+
+class _Work:
+    """A call that takes chunks; it can be pickled and has a name that tells it from others."""
+
+    def __init__(self, function, names, options, pick):
+        self.function, self.names, self.options, self.pick = function, names, options, pick
+
+    def on(self, image, *beside):
+        with threads():
+            result = run(self.function, image, **dict(zip(self.names, beside)), **self.options)
+        return result if self.pick is None else result[self.pick]
+
+    def __dask_tokenize__(self):
+        from dask.base import normalize_token
+
+        where = self.function.__module__, self.function.__name__
+        return (*where, *map(normalize_token, (self.names, self.options, self.pick)))
+
+
+def _inner(image, *beside, work, depth, wrap, block_info=None):
+    result = work.on(image, *beside)
+    place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
+    inside = tuple(
+        slice(d if wrap or at else 0, size - (d if wrap or at < n - 1 else 0))
+        for d, at, n, size in zip(depth, place, count, image.shape)
+    )
+    return result[inside]
