@@ -97,28 +97,43 @@ def leaf_arrays(xp, count: int, dtype, mean_dtype, plan: Plan, rule: Rule) -> Le
 
 def quadtree_cpu(values, plan: Plan, rule: Rule, mean_dtype):
     """The leaves of a C-contiguous image; None where it holds NaN or infinity."""
+    table = table_cpu(plan.nodes, values.dtype, rule)
+    if not survey_cpu(values, plan, rule, table):
+        return None
+    gather(*plan, *rule.numbers, *table)
+    if not np.isfinite([table[0][-1], table[1][-1]]).all():
+        return None
+    leaves = leaf_arrays(np, int(table[-1][-1]), values.dtype, mean_dtype, plan, rule)
+    starts = np.empty(plan.nodes, np.int64)
+    scatter(*plan, *rule.numbers, *table, starts, *leaves)
+    return leaves if emit_cpu(values, plan, rule, table, starts, leaves) else None
+
+
+def table_cpu(nodes: int, dtype, rule: Rule):
+    """What is known of blocks: least and greatest value, sum, spread or None, number of leaves."""
+    spreads = np.empty(nodes) if rule.by_variance else None
+    extremes = np.empty(nodes, dtype), np.empty(nodes, dtype)
+    return *extremes, np.zeros(nodes), spreads, np.empty(nodes, np.int64)
+
+
+def survey_cpu(values, plan: Plan, rule: Rule, table) -> bool:
+    """Measure the tiles of a C-contiguous image; whether their sums are finite."""
+    return _in_strips(survey, values, plan, rule, *table)
+
+
+def emit_cpu(values, plan: Plan, rule: Rule, table, starts, leaves: Leaves) -> bool:
+    """Write the leaves inside the tiles that have a start; whether the sums are finite."""
+    return _in_strips(emit, values, plan, rule, *table, starts, *leaves)
+
+
+def _in_strips(function, values, plan: Plan, rule: Rule, *arrays) -> bool:
     # Compiled for arrays that are read-only, as some are.
     rows = values.reshape(-1, values.shape[-1])
     rows.flags.writeable = False
-    nodes = plan.nodes
-    extremes = np.empty(nodes, values.dtype), np.empty(nodes, values.dtype)
-    sums, counts = np.zeros(nodes), np.empty(nodes, np.int64)
-    spreads = np.empty(nodes) if rule.by_variance else None
-    table = (*extremes, sums, spreads, counts)
     strips = int(plan.grids[0, 0] * plan.grids[0, 1])
     pieces = min(strips, 4 * launch.thread_count())
-    if any(launch.slabs(survey, strips, rows, *plan, *rule.numbers, *table, pieces=pieces)):
-        return None
-    gather(*plan, *rule.numbers, *table)
-    if not np.isfinite([extremes[0][-1], extremes[1][-1]]).all():
-        return None
-    leaves = leaf_arrays(np, int(counts[-1]), values.dtype, mean_dtype, plan, rule)
-    starts = np.empty(nodes, np.int64)
-    scatter(*plan, *rule.numbers, *table, starts, *leaves)
-    inside = (*table, starts, *leaves)
-    if any(launch.slabs(emit, strips, rows, *plan, *rule.numbers, *inside, pieces=pieces)):
-        return None
-    return leaves
+    given = rows, *plan, *rule.numbers, *arrays
+    return not any(launch.slabs(function, strips, *given, pieces=pieces))
 
 
 # --- the blocks of a group of tiles, a row of blocks at a time ----------------------------------

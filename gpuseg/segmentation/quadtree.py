@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._backend import array_namespace, asnumpy, run
+from .._backend import array_namespace, asnumpy, is_dask, run
 from .._checks import integer, number, option, real_array
 from .._contracts import Exact, contract
 
@@ -42,6 +42,9 @@ class QuadTree:
     min, max : arrays of the type of the image
     variance : float64 array or None
         None where `criterion` is ``'range'``, which does not need it.
+    chunks : tuple of tuples of int, or None
+        Of the tree of a Dask array: those of ``labels()``, ``mean_image()`` and ``merge()``, which
+        are then lazy.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +56,7 @@ class QuadTree:
     min: Any
     max: Any
     variance: Any = None
+    chunks: tuple[tuple[int, ...], ...] | None = None
 
     @property
     def size(self):
@@ -97,6 +101,10 @@ class QuadTree:
         return self._painted(self.mean)
 
     def _painted(self, values):
+        if self.chunks is not None:
+            from .._dask.segmentation.quadtree import painted
+
+            return painted(self.corner, self.level, values, self.chunks)
         return paint_leaves(self.corner, level=self.level, values=values, shape=self.shape)
 
     def merge(self, threshold=None):
@@ -245,6 +253,10 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
     image that is not C-contiguous, or of a type without a kernel (bool, 8-bit signed, 16-bit
     signed or float, 32-bit unsigned), is copied.
 
+    Of a Dask array the same leaves are found at once, by the CPU: each chunk is computed once, and
+    those that hold a split tile (32 pixels along each axis, or 8 voxels) twice; the tiles' table
+    and the leaves are in memory. The images of the tree are lazy.
+
     References
     ----------
     .. [1] H. Samet, "The quadtree and related hierarchical data structures", ACM Computing Surveys
@@ -288,8 +300,13 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
         min_size=min_size,
         max_size=max_size,
     )
+    chunks = None
+    if is_dask(image):
+        from .._dask.segmentation.quadtree import in_tiles
+
+        chunks = in_tiles(image).chunks
     return QuadTree(
-        image.shape, threshold, criterion, corner, level, mean, low, high, variance
+        image.shape, threshold, criterion, corner, level, mean, low, high, variance, chunks
     )  # fmt: skip
 
 
