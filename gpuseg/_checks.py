@@ -69,8 +69,10 @@ def real_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = N
 
 
 def finite_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = None):
-    """As `real_array`, without NaN and infinities."""
+    """As `real_array`, without NaN and infinities; a Dask array says so when it is computed."""
     x = real_array(x, name, ndim=ndim)
+    if is_dask(x):
+        return in_chunks(finite_array, x, name) if x.dtype.kind == "f" else x
     # An extreme is NaN where an element is.
     if x.dtype.kind == "f" and not all(math.isfinite(v) for v in (x.min(), x.max())):
         raise ValueError(f"{name} holds NaN or infinity")
@@ -83,6 +85,31 @@ def integer_array(x, name: str, *, or_bool: bool = True):
     if x.dtype.kind not in ("bui" if or_bool else "ui"):
         raise TypeError(f"{name} must hold integers{' or bool' * or_bool}, got {x.dtype}")
     return x
+
+
+def not_negative(x, name: str):
+    """An array of integers or bool of which none is below 0."""
+    if x.dtype.kind != "i":
+        return x
+    if is_dask(x):
+        return in_chunks(not_negative, x, name)
+    if int(x.min()) < 0:
+        raise ValueError(f"{name} must not be negative, got {int(x.min())}")
+    return x
+
+
+def in_chunks(check, x, name: str):
+    """A Dask array whose chunks are checked when they are computed."""
+    return x.map_blocks(_checked_chunk, check, name, dtype=x.dtype, meta=x._meta)
+
+
+def _checked_chunk(chunk, check, name: str):
+    return check(chunk, name) if chunk.size else chunk
+
+
+def beside(x, other):
+    """An array where another one is: in its memory, or lazy as one of them."""
+    return x if is_dask(x) or is_dask(other) else array_namespace(other).asarray(x)
 
 
 def axis(x, name: str, ndim: int) -> int:

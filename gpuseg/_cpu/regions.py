@@ -28,16 +28,16 @@ def compact(labels):
     return flat, numbers
 
 
-def region_sums(values, flat, count, means=None):
+def region_sums(values, flat, count, means=None, *, step=None):
     """Sums over regions, of the values or of their squared distances from `means`; and sizes.
 
     Every term is rounded to a multiple of one power of two, so few bits that float64 adds them
-    without rounding, in any order.
+    without rounding, in any order: the `step` of these values, unless one for more is given.
     """
     xp = array_namespace(values)
-    most = max(abs(float(values.min())), abs(float(values.max())))
-    most = most if means is None else (2 * most) ** 2
-    step = 2.0 ** (np.frexp(most)[1] - 52 + int(values.size).bit_length()) if most else 1.0
+    if step is None:
+        most = max(abs(float(values.min())), abs(float(values.max())))
+        step = sum_step(most, values.size, squares=means is not None)
     sums, sizes = xp.zeros(count), xp.zeros(count, xp.int64)
     for at in range(0, flat.size, PIECE):
         regions = flat[at : at + PIECE]
@@ -49,3 +49,10 @@ def region_sums(values, flat, count, means=None):
         sums += xp.bincount(regions, xp.rint(terms, out=terms), count)
         sizes += xp.bincount(regions, minlength=count)
     return sums * step, sizes
+
+
+def sum_step(most: float, size: int, *, squares: bool) -> float:
+    """The power of two that `size` values up to `most`, or their squared distances, are rounded to
+    a multiple of."""
+    most = (2 * most) ** 2 if squares else most
+    return 2.0 ** (np.frexp(most)[1] - 52 + int(size).bit_length()) if most else 1.0

@@ -391,8 +391,8 @@ def _summary(dtype, merged):
 
 
 def aligned(arrays):
-    """Dask arrays in the chunks of the first, none of which is empty."""
-    first = arrays[0]
+    """Arrays in the chunks of the first that has some, none of which is empty."""
+    first = next(array for array in arrays if isinstance(array, da.Array))
     if any(np.isnan(c) for axis in first.chunks for c in axis):
         raise ValueError(
             "the chunks of the array have unknown sizes: call its compute_chunk_sizes() first"

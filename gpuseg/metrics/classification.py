@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._backend import array_namespace, asnumpy
-from .._checks import finite_array, integer_array, number, option, same_shape
+from .._backend import array_namespace, asnumpy, is_dask, run
+from .._checks import beside, finite_array, integer_array, number, option, same_shape
 from .._contracts import Close, Exact, contract
 from .pairs import pair_counts
 
@@ -374,6 +374,8 @@ class Counted(NamedTuple):
 
 def counted(true, found) -> Counted:
     """Count the pairs of classes with classes or scores."""
+    if is_dask(true) or is_dask(found):
+        return run(counted, true, found)
     values = None
     if found.dtype.kind == "f":
         xp = array_namespace(found)
@@ -384,6 +386,26 @@ def counted(true, found) -> Counted:
     if values is not None:
         found = asnumpy(values)[found]
     return Counted(pairs.first_values[pairs.first], found, pairs.counts)
+
+
+def weighed(true, found, weights) -> Counted:
+    """Add up the weights of each pair of classes with classes or scores."""
+    true, found, weights = (asnumpy(a).reshape(-1) for a in (true, found, weights))
+    order = np.lexsort((found, true))
+    return joined([Counted(true[order], found[order], weights[order])])
+
+
+def joined(parts: list[Counted]) -> Counted:
+    """The pairs of several parts, each once, in order."""
+    true, found, counts = map(np.concatenate, zip(*parts))
+    if len(parts) > 1:
+        order = np.lexsort((found, true))
+        true, found, counts = true[order], found[order], counts[order]
+    new = np.ones(len(true), bool)
+    new[1:] = (true[1:] != true[:-1]) | (found[1:] != found[:-1])
+    starts = np.flatnonzero(new)
+    sums = np.int64 if counts.dtype.kind in "iu" else np.float64
+    return Counted(true[starts], found[starts], np.add.reduceat(counts, starts, dtype=sums))
 
 
 def report_of(classes: Counted, *, whole=True, output_dict=False, **options):
@@ -416,34 +438,37 @@ def _found(y_true, found, name, sample_weight) -> Counted:
     y_true, found, sample_weight = _checked(y_true, found, name, sample_weight)
     if sample_weight is None:
         return counted(y_true, found)
+    if any(map(is_dask, (y_true, found, sample_weight))):
+        return run(weighed, y_true, found, sample_weight)
     return Counted(*(asnumpy(a).reshape(-1) for a in (y_true, found, sample_weight)))
 
 
 def _checked(y_true, found, name: str, sample_weight):
     y_true, found = integer_array(y_true, "y_true"), finite_array(found, name)
-    xp = array_namespace(y_true)
     same_shape(y_true, found, "y_true", name)
     if sample_weight is not None:
-        sample_weight = xp.asarray(finite_array(sample_weight, "sample_weight"))
+        sample_weight = beside(finite_array(sample_weight, "sample_weight"), y_true)
         same_shape(y_true, sample_weight, "y_true", "sample_weight")
-    return y_true, xp.asarray(found), sample_weight
+    return y_true, beside(found, y_true), sample_weight
 
 
 def _mean_error(y_true, y_pred, sample_weight, error) -> float:
     y_true, y_pred = finite_array(y_true, "y_true"), finite_array(y_pred, "y_pred")
-    xp = array_namespace(y_true)
     same_shape(y_true, y_pred, "y_true", "y_pred")
     weights = None
     if sample_weight is not None:
-        weights = xp.asarray(finite_array(sample_weight, "sample_weight"))
+        weights = beside(finite_array(sample_weight, "sample_weight"), y_true)
         same_shape(y_true, weights, "y_true", "sample_weight")
-        number(float(weights.sum()), "the sum of sample_weight", above=0)
-    total = error_sum(y_true, xp.asarray(y_pred), weights, error)
-    return total / (y_true.size if weights is None else float(weights.sum(dtype=np.float64)))
+    total, weight = error_sum(y_true, beside(y_pred, y_true), weights, error)
+    if weights is not None:
+        number(weight, "the sum of sample_weight", above=0)
+    return total / weight
 
 
-def error_sum(y_true, y_pred, weights, error) -> float:
-    """The sum of errors in float64: np.abs or np.square of the differences."""
+def error_sum(y_true, y_pred, weights, error) -> tuple[float, float]:
+    """The sums of errors and of weights in float64: np.abs or np.square of the differences."""
+    if any(map(is_dask, (y_true, y_pred, weights))):
+        return run(error_sum, y_true, y_pred, weights, error)
     xp = array_namespace(y_true)
     y_true, y_pred = y_true.reshape(-1), y_pred.reshape(-1)
     total = 0.0
@@ -451,4 +476,4 @@ def error_sum(y_true, y_pred, weights, error) -> float:
         here = slice(at, at + _PIECE)
         errors = error(y_true[here].astype(xp.float64) - y_pred[here])
         total += float((errors if weights is None else errors * weights.reshape(-1)[here]).sum())
-    return total
+    return total, float(y_true.size if weights is None else weights.sum(dtype=xp.float64))

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .._backend import array_namespace
-from .._checks import bool_array, real_array, same_shape
+from .._backend import array_namespace, is_dask, run
+from .._checks import beside, bool_array, real_array, same_shape
 from .._contracts import Exact, contract
 
 # Elements of a piece.
@@ -47,7 +47,7 @@ def dice(y_true, y_pred):
     >>> dice([1, 1, 0, 0], [1, 0, 0, 0])
     0.6666666666666666
     """
-    return dice_of(*_counts(y_true, y_pred))
+    return dice_of(*counts(y_true, y_pred))
 
 
 @contract(Exact())
@@ -80,7 +80,7 @@ def jaccard(y_true, y_pred):
     >>> jaccard([1, 1, 0, 0], [1, 0, 0, 0])
     0.5
     """
-    return jaccard_of(*_counts(y_true, y_pred))
+    return jaccard_of(*counts(y_true, y_pred))
 
 
 @contract(Exact())
@@ -113,7 +113,7 @@ def binary_accuracy(y_true, y_pred):
     >>> binary_accuracy([1, 1, 0, 0], [1, 0, 0, 0])
     0.75
     """
-    return accuracy_of(*_counts(y_true, y_pred))
+    return accuracy_of(*counts(y_true, y_pred))
 
 
 def dice_of(both: int, first: int, second: int, size: int) -> float:
@@ -129,10 +129,12 @@ def accuracy_of(both: int, first: int, second: int, size: int) -> float:
     return (size - first - second + 2 * both) / size
 
 
-def _counts(y_true, y_pred) -> tuple[int, int, int, int]:
+def counts(y_true, y_pred) -> tuple[int, int, int, int]:
     """Voxels in both masks, in the first, in the second, and altogether."""
     y_true, y_pred = real_array(y_true, "y_true"), real_array(y_pred, "y_pred")
     same_shape(y_true, y_pred, "y_true", "y_pred")
+    if is_dask(y_true) or is_dask(y_pred):
+        return run(counts, y_true, y_pred)
     xp = array_namespace(y_true)
     y_pred = xp.asarray(y_pred)
     found = np.zeros(3, np.int64)
@@ -152,7 +154,7 @@ def pieces(shape, margin: int = 0):
 def _masks(y_true, y_pred):
     y_true, y_pred = bool_array(y_true, "y_true"), bool_array(y_pred, "y_pred")
     same_shape(y_true, y_pred, "y_true", "y_pred")
-    return y_true, array_namespace(y_true).asarray(y_pred)
+    return y_true, beside(y_pred, y_true)
 
 
 @contract(Exact())
@@ -188,6 +190,8 @@ def hit_map(y_true, y_pred):
     [[235, 235, 235], [213, 94, 0], [0, 114, 178]]
     """
     y_true, y_pred = _masks(y_true, y_pred)
+    if is_dask(y_true) or is_dask(y_pred):
+        return run(hit_map, y_true, y_pred)
     xp = array_namespace(y_true)
     kind = xp.where(y_pred, xp.where(y_true, 1, 2), xp.where(y_true, 3, 0))
     return xp.asarray(_COLORS)[kind]

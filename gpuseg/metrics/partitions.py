@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import array_namespace, ndimage
-from .._checks import finite_array, integer, integer_array, number, same_shape
+from .._backend import array_namespace, is_dask, ndimage, run
+from .._checks import (
+    beside,
+    finite_array,
+    integer,
+    integer_array,
+    not_negative,
+    number,
+    same_shape,
+)
 from .._contracts import Close, Exact, contract
 from .overlap import pieces
 from .pairs import Pairs, pair_counts
@@ -46,18 +54,32 @@ def boundary_recall(y_true, y_pred, *, tolerance=2):
     """
     y_true, y_pred = _label_pair(y_true, y_pred)
     tolerance = integer(tolerance, "tolerance", at_least=0)
+    hits, total = boundary_hits(y_true, y_pred, tolerance)
+    return hits / total if total else 1.0
+
+
+def boundary_hits(y_true, y_pred, tolerance: int) -> tuple[int, int]:
+    """The pixels of the true boundary that are near one of the segmentation, and all of them."""
+    if is_dask(y_true) or is_dask(y_pred):
+        return run(boundary_hits, y_true, y_pred, tolerance)
     hits = total = 0
     for here in pieces(y_true.shape, tolerance + 1):
         # A boundary is seen from the pixels on both sides of it.
         first = max(0, here.start - tolerance - 1)
         around = slice(first, here.stop + tolerance + 1)
         inside = slice(here.start - first, here.stop - first)
-        true, found = _boundary(y_true[around])[inside], _boundary(y_pred[around])
-        if tolerance:
-            found = ndimage(found).maximum_filter(found, 2 * tolerance + 1, mode="constant")
-        hits += int((true & found[inside]).sum())
-        total += int(true.sum())
-    return hits / total if total else 1.0
+        true, near = boundaries(y_true[around], y_pred[around], tolerance)
+        hits += int((true & near)[inside].sum())
+        total += int(true[inside].sum())
+    return hits, total
+
+
+def boundaries(y_true, y_pred, tolerance: int):
+    """The true boundary, and what is near one of the segmentation."""
+    true, near = _boundary(y_true), _boundary(y_pred)
+    if tolerance:
+        near = ndimage(near).maximum_filter(near, 2 * tolerance + 1, mode="constant")
+    return true, near
 
 
 @contract(Exact())
@@ -251,9 +273,10 @@ def explained_variation(image, labels):
     from .._cpu.regions import compact, region_sums
 
     image = finite_array(image)
-    labels = integer_array(labels, "labels")
+    labels = not_negative(integer_array(labels, "labels"), "labels")
     same_shape(labels, image, "labels", "image")
-    _not_negative(labels, "labels")
+    if is_dask(image) or is_dask(labels):
+        return run(explained_variation, image, labels)
     xp = array_namespace(image)
     flat, numbers = compact(xp.asarray(labels))
     values = image.reshape(-1)
@@ -269,20 +292,13 @@ def explained_variation(image, labels):
 def _label_pair(first, second, name="y_true", other="y_pred"):
     first, second = check_regions(first, second, name, other)
     same_shape(first, second, name, other)
-    return first, array_namespace(first).asarray(second)
+    return first, beside(second, first)
 
 
 def check_regions(first, second, name="y_true", other="y_found"):
     """Labels of regions: integers or bool, none negative."""
     first, second = integer_array(first, name), integer_array(second, other)
-    for x, its in ((first, name), (second, other)):
-        _not_negative(x, its)
-    return first, second
-
-
-def _not_negative(labels, name) -> None:
-    if labels.dtype.kind == "i" and int(labels.min()) < 0:
-        raise ValueError(f"{name} must not be negative, got {int(labels.min())}")
+    return not_negative(first, name), not_negative(second, other)
 
 
 def _boundary(labels):

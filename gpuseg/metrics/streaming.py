@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import array_namespace
-from .._checks import finite_array, same_shape
+from .._checks import beside, finite_array, same_shape
 from . import classification, overlap, partitions
 from .pairs import Pairs
 
@@ -74,15 +73,15 @@ class Tally:
         """
         y_true, y_found = finite_array(y_true, "y_true"), finite_array(y_found, "y_found")
         same_shape(y_true, y_found, "y_true", "y_found")
-        y_found = array_namespace(y_true).asarray(y_found)
+        y_found = beside(y_found, y_true)
         if y_true.dtype.kind == "f":
             self._paired = False
             piece = y_true, y_found, None
         else:
             piece = classification.counted(y_true, y_found)
             self._join(*piece)
-        self._absolute += classification.error_sum(*piece, np.abs)
-        self._squared += classification.error_sum(*piece, np.square)
+        self._absolute += classification.error_sum(*piece, np.abs)[0]
+        self._squared += classification.error_sum(*piece, np.square)[0]
         self.size += y_true.size
 
     def merge(self, other: Tally) -> None:
@@ -186,14 +185,7 @@ class Tally:
         return partitions.table_of(self._indexed(), ignore_labels)
 
     def _join(self, true, found, counts) -> None:
+        parts = [classification.Counted(true, found, counts)]
         if self.counts is not None:
-            true = np.concatenate([self.y_true, true])
-            found = np.concatenate([self.y_found, found])
-            counts = np.concatenate([self.counts, counts])
-        order = np.lexsort((found, true))
-        true, found, counts = true[order], found[order], counts[order]
-        new = np.ones(len(true), bool)
-        new[1:] = (true[1:] != true[:-1]) | (found[1:] != found[:-1])
-        starts = np.flatnonzero(new)
-        self.y_true, self.y_found = true[starts], found[starts]
-        self.counts = np.add.reduceat(counts, starts)
+            parts.insert(0, self._pairs())
+        self.y_true, self.y_found, self.counts = classification.joined(parts)

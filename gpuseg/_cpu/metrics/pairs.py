@@ -24,7 +24,9 @@ def counted(first, second, dense):
     """Values of both, and the pairs that occur: from a dense table, or by sorting."""
     kinds = first.dtype, second.dtype
     *values, first, second, counts = _counted(first, second, dense)
-    values = [v.astype(bool) if kind.kind == "b" else v for v, kind in zip(values, kinds)]
+    # What int64 cannot hold keeps its type, so that it can be joined with more of its kind.
+    own = [kind.kind == "b" or kind == np.uint64 for kind in kinds]
+    values = [v.astype(kind) if its else v for v, kind, its in zip(values, kinds, own)]
     return *values, first, second, counts
 
 

@@ -1,0 +1,45 @@
+"""What adds up over chunks: a task a chunk, and the answers joined a few at a time."""
+
+from __future__ import annotations
+
+import dask
+from dask.delayed import Delayed
+
+from ._connected import threads
+
+# Answers that one task joins.
+_AT_ONCE = 8
+
+
+def each(function, arrays, *given) -> list[Delayed]:
+    """A function of every chunk of arrays that are in the same chunks.
+
+    It takes what is given, which may be lazy, and then the chunks.
+    """
+    blocks = (x.to_delayed(optimize_graph=False).reshape(-1) for x in arrays)
+    task = dask.delayed(_alone, pure=True)
+    return [task(function, *given, *block) for block in zip(*blocks)]
+
+
+def _alone(function, *args):
+    with threads():
+        return function(*args)
+
+
+def joined(join, parts: list[Delayed]) -> Delayed:
+    """`join` takes a list of answers and gives one of their kind; it does not matter which came
+    together first."""
+    task = dask.delayed(join, pure=True)
+    while True:
+        parts = [task(parts[at : at + _AT_ONCE]) for at in range(0, len(parts), _AT_ONCE)]
+        if len(parts) == 1:
+            return parts[0]
+
+
+def added(parts: list[Delayed]) -> Delayed:
+    """The sum of tuples of numbers or arrays."""
+    return joined(_sums, parts)
+
+
+def _sums(parts):
+    return tuple(map(sum, zip(*parts)))
