@@ -1,8 +1,8 @@
 """How well a segmentation matches another one: masks, regions, classes, scores.
 
-Dask arrays are counted chunk by chunk, at once; a `hit_map` of them is lazy. Scores are those of the
-whole, whatever the chunks; sums of weights in floating point to 1e-12. In memory there are, beside
-the chunks at work, 24 bytes for each different pair of values.
+Dask arrays are counted chunk by chunk, at once; a `hit_map` of them is lazy. Scores are those of
+the whole, whatever the chunks; sums of weights in floating point to 1e-12. In memory there are,
+beside the chunks at work, 24 bytes for each different pair of values.
 """
 
 from .classification import (
