@@ -280,10 +280,18 @@ def find(function: Callable, kind: str) -> tuple[Callable, str]:
             if found is not None:
                 return found, layer
     if kind == "dask":
-        raise TypeError(
-            f"{topic}.{function.__name__} has no form for Dask arrays yet; call .compute() first"
-        )
+        raise TypeError(no_dask_form(function))
     raise NotImplementedError(f"{topic}.{function.__name__} has no form for {kind!r}")
+
+
+def no_dask_form(function: Callable) -> str:
+    """Why a public function takes no Dask array."""
+    from ._dask import REASONS
+
+    topic, *_ = function.__module__.removeprefix("gpuseg.").split(".")
+    name = f"{topic}.{function.__name__}"
+    reason = f" ({REASONS[name]})" if name in REASONS else ""
+    return f"{name} has no form for Dask arrays{reason}; call .compute() first"
 
 
 # --- in and out -------------------------------------------------------------------------------
@@ -338,6 +346,7 @@ def asarray(x):
     -------
     numpy.ndarray or cupy.ndarray
         A CuPy array where the backend is ``cuda``, else a NumPy array. Not copied if it is there.
+        A Dask array stays one: its chunks go where they are computed.
 
     Examples
     --------
@@ -365,7 +374,7 @@ def asnumpy(x):
     Returns
     -------
     numpy.ndarray
-        `x` itself where it is one already.
+        `x` itself where it is one already; what a Dask array computes.
 
     Examples
     --------
@@ -375,12 +384,13 @@ def asnumpy(x):
     """
     from ._checks import as_array
 
-    return _put(as_array(x, "x"), "_cpu")
+    x = as_array(x, "x")
+    return _put(x.compute() if is_dask(x) else x, "_cpu")
 
 
 def returned(x, given):
     """A result in the container of what was given: what is composed of other calls ends so."""
-    return x if is_cupy(given) else asnumpy(x)
+    return x if is_cupy(given) or is_dask(x) else asnumpy(x)
 
 
 def _put(x, layer: str):

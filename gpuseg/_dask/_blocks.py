@@ -25,19 +25,25 @@ def local(function, image, *, depth, beside=None, wrap=False, channels=None, pic
     beside = beside or {}
     options |= {name: None for name, x in beside.items() if x is None}
     beside = {name: x for name, x in beside.items() if x is not None}
-    arrays = _fit(aligned([image, *beside.values()]), depth, wrap)
     work = _Work(function, tuple(beside), options, pick)
-    chunks = arrays[0].chunks
+    ones = (np.ones((1,) * image.ndim, x.dtype) for x in (image, *beside.values()))
+    dtype = work(*ones).dtype
+    return overlapped(work, [image, *beside.values()], depth, dtype, wrap=wrap, channels=channels)
+
+
+def overlapped(work, arrays, depth, dtype, *, wrap=False, channels=None):
+    """What `work` makes of each chunk of some arrays with what lies around it, without that."""
+    arrays = _fit(aligned(arrays), depth, wrap)
+    chunks, ndim, like = arrays[0].chunks, arrays[0].ndim, arrays[0]._meta
     # An axis that is one chunk meets its own ends.
     depth = [d if len(axis) > 1 else 0 for d, axis in zip(depth, chunks)]
     if any(depth):
-        boundary = dict.fromkeys(range(image.ndim), "periodic" if wrap else "none")
+        boundary = dict.fromkeys(range(ndim), "periodic" if wrap else "none")
         arrays = [
             da.overlap.overlap(x, dict(enumerate(depth)), boundary, allow_rechunk=False)
             for x in arrays
         ]
-    sample = work.on(*(np.ones((1,) * image.ndim, x.dtype) for x in arrays))
-    meta = image._meta.astype(sample.dtype)
+    meta = like.astype(dtype)
     if channels is not None:
         chunks, meta = (*chunks, (channels,)), meta[..., np.newaxis]
     return da.map_blocks(
@@ -47,8 +53,8 @@ def local(function, image, *, depth, beside=None, wrap=False, channels=None, pic
         depth=depth,
         wrap=wrap,
         chunks=chunks,
-        new_axis=None if channels is None else image.ndim,
-        dtype=sample.dtype,
+        new_axis=None if channels is None else ndim,
+        dtype=dtype,
         meta=meta,
     )
 
@@ -71,7 +77,7 @@ class _Work:
     def __init__(self, function, names, options, pick):
         self.function, self.names, self.options, self.pick = function, names, options, pick
 
-    def on(self, image, *beside):
+    def __call__(self, image, *beside):
         with threads():
             result = run(self.function, image, **dict(zip(self.names, beside)), **self.options)
         return result if self.pick is None else result[self.pick]
@@ -84,7 +90,7 @@ class _Work:
 
 
 def _inner(image, *beside, work, depth, wrap, block_info=None):
-    result = work.on(image, *beside)
+    result = work(image, *beside)
     place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
     inside = tuple(
         slice(d if wrap or at else 0, size - (d if wrap or at < n - 1 else 0))

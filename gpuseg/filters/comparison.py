@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import array_namespace, asarray, asnumpy, is_dask, run
+from .._backend import array_namespace, asarray, asnumpy, is_dask, no_dask_form, run
 from .._checks import as_array, integer, mask_array, number, option, real_array
 from .._contracts import Close, Exact, contract
 from . import thresholding
@@ -93,12 +93,20 @@ def apply_thresholds(image, thresholds, *, nan="raise"):
     return classes
 
 
-def count_above(image, thresholds) -> tuple[np.ndarray, int]:
-    """How many elements are above each of ascending thresholds, in one pass; how many are NaN."""
+def count_above(image, thresholds, mask=None) -> tuple[np.ndarray, int]:
+    """How many elements that the mask selects are above each of ascending thresholds, and how many
+    are no NaN, in one pass."""
+    if is_dask(image):
+        from .._dask.filters.comparison import count_above as of_chunks
+
+        return of_chunks(image, thresholds, mask)
+    image = image if mask is None else image[array_namespace(image).asarray(mask)]
     size = image.size
+    if not size:
+        return np.zeros(len(thresholds), np.int64), 0
     image, thresholds, first = _comparable(image, thresholds)
     counts, nan = run(count_above, image, thresholds)
-    return np.concatenate([np.full(first, size), asnumpy(counts)]), nan
+    return np.concatenate([np.full(first, size), asnumpy(counts)]), size - nan
 
 
 def _numbers(values, name: str) -> np.ndarray:
@@ -211,13 +219,12 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
     there = asarray(image)  # once, for the histogram and the counts
     decided = _decide(image, there, methods, mask=mask, nan=nan, nbins=nbins)
 
-    inside = there if mask is None else there[array_namespace(there).asarray(mask)]
     values = np.array([d.value for d in decided])
     order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]
     above = np.full(len(decided), np.nan)
     if order.size:
-        counts, found = count_above(inside, values[order])
-        above[order] = counts / (inside.size - found)
+        counts, size = count_above(there, values[order], mask)
+        above[order] = counts / size
     names = [d.name for d in decided]
     agreement = 1 - np.abs(above[:, None] - above[None, :])
     return pandas.DataFrame(
@@ -266,11 +273,17 @@ def _decide(image, there, methods=None, *, mask=None, nan="raise", nbins=256) ->
             if ours:
                 value = function(hist=hist)
             else:
-                value = function(image if mask is None or bool(mask.all()) else image[mask])
+                whole = mask is None or bool(mask.all())
+                value = function(image if whole else _selected(image, mask))
             decided.append(_Decision(name, _threshold(value, name), ""))
         except UndecidedError as error:
             decided.append(_Decision(name, np.float64(math.nan), str(error)))
     return decided
+
+
+def _selected(image, mask):
+    values = image[mask]
+    return values.compute_chunk_sizes() if is_dask(values) else values
 
 
 @contract(Close(bins=1), note="draws; the thresholds are those of compare_thresholds")
@@ -694,6 +707,8 @@ def threshold_stability(
 
     pandas = extra("pandas")
     samples = [] if samples is None else samples
+    if any(map(is_dask, (image, *samples))):
+        raise TypeError(no_dask_form(threshold_stability))
     images = [real_array(image)] + [real_array(x, f"samples[{i}]") for i, x in enumerate(samples)]
     name, function, _ = _resolve(method)
     realizations = integer(realizations, "realizations", at_least=2)

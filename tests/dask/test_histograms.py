@@ -96,5 +96,5 @@ def test_classes_by_thresholds(dtype, rng):
 
 
 def test_what_has_no_form_says_so():
-    with pytest.raises(TypeError, match=r"slic has no form for Dask arrays yet; call .compute\(\)"):
+    with pytest.raises(TypeError, match=r"slic has no form for Dask arrays .*call .compute\(\)"):
         segmentation.slic(da.zeros((20, 20)), channel_axis=None)

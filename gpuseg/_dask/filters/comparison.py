@@ -1,4 +1,4 @@
-"""What `threshold_by_objects` asks of an image, of a chunked one: its values, and its objects."""
+"""What is counted of chunked arrays: values above thresholds, and objects at thresholds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ import dask
 import numpy as np
 
 from ..._backend import array_namespace, asnumpy
+from ...filters import comparison as public
 from .._components import of_mask
 from .._connected import Found, Grid, aligned, computed, passes_of, seen, threads, totals, touch
+
+
+def count_above(image, thresholds, mask):
+    arrays = aligned([image] if mask is None else [image, mask])
+    blocks = zip(*(array.to_delayed().reshape(-1) for array in arrays))
+    counts, sizes = zip(*dask.compute(*(dask.delayed(_above)(thresholds, *b) for b in blocks)))
+    return sum(counts), sum(sizes)
+
+
+def _above(thresholds, image, mask=None):
+    with threads():
+        return public.count_above(image, thresholds, mask)
 
 
 def count_objects(image, mask, thresholds, sought):

@@ -1,0 +1,26 @@
+"""The forms of public functions for Dask arrays; and why some functions have none."""
+
+_APART = "gpuseg.volume.by_chunks labels each chunk by itself"
+_TABLE = "it takes a table, not an image; call it on the rows of each chunk"
+
+# By topic and name.
+REASONS = {
+    "estimators.center_distances": _TABLE,
+    "estimators.forest_predict": _TABLE,
+    "estimators.least_squares": _TABLE,
+    "estimators.linear_predict": _TABLE,
+    "estimators.lloyd": _TABLE,
+    "estimators.nearest_centers": _TABLE,
+    "estimators.nearest_neighbors": _TABLE,
+    "estimators.polynomial_table": _TABLE,
+    "estimators.quantile_places": _TABLE,
+    "estimators.robust_scale": _TABLE,
+    "filters.threshold_stability": "it disturbs the whole image again and again; give it a part",
+    "measure.find_contours": "its lines go from chunk to chunk, and are no image",
+    "measure.marching_cubes": "its surface goes from chunk to chunk, and is no image",
+    "morphology.reconstruction": "a seed may reach any chunk, as often as there are chunks",
+    "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
+    "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
+    "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",
+    "segmentation.watershed": f"it floods in the order of values over the whole image; {_APART}",
+}
