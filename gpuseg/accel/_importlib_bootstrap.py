@@ -1,0 +1,45 @@
+"""What stands in the place of a function of another package.
+
+A warning of the original function must point at the line that called it, as it does without us.
+Python leaves frames out of the count of ``stacklevel`` whose file name holds both "importlib" and
+"_bootstrap"; so this file has its name.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from ._serve import MISSED, Served
+
+# The libraries' own calls of their functions stay theirs; their tests are users.
+_LIBRARIES = ("skimage", "scipy", "sklearn", "gpuseg")
+
+
+@functools.cache
+def inside(module: str | None) -> bool:
+    """Whether a module is a part of the libraries whose names are replaced, or of gpuseg."""
+    parts = (module or "").split(".")
+    return parts[0] in _LIBRARIES and "tests" not in parts
+
+
+def stand_in(served: Served, public_module: str):
+    """A function for the place of an original one: pickled by its public name, as that one."""
+    original, attempt, frame = served.original, served.attempt, sys._getframe
+
+    @functools.wraps(original)
+    def call(*args, **kwargs):
+        if inside(frame(1).f_globals.get("__name__")):
+            return original(*args, **kwargs)
+        result = attempt(args, kwargs)
+        if result is not MISSED:
+            return result
+        if served.watch is None:
+            return original(*args, **kwargs)
+        with served.watch.original(served.path):
+            return original(*args, **kwargs)
+
+    call.__module__ = public_module
+    call.__qualname__ = call.__name__ = served.path.rpartition(".")[2]
+    call.gpuseg_served = served
+    return call

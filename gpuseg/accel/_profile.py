@@ -1,0 +1,74 @@
+"""What was served, how often, where and for how long: the table of ``--profile``."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Row:
+    served: int = 0
+    seconds: float = 0.0
+    places: Counter = field(default_factory=Counter)
+    original: int = 0
+    original_seconds: float = 0.0
+    reasons: Counter = field(default_factory=Counter)
+
+
+class Profile:
+    """Calls by function."""
+
+    def __init__(self):
+        self.rows: dict[str, Row] = {}
+
+    def _row(self, path: str) -> Row:
+        return self.rows.setdefault(path, Row())
+
+    def served(self, path: str, where: str, seconds: float) -> None:
+        row = self._row(path)
+        row.served += 1
+        row.seconds += seconds
+        row.places[where] += 1
+
+    def missed(self, path: str, reason: str) -> None:
+        self._row(path).reasons[reason] += 1
+
+    @contextlib.contextmanager
+    def original(self, path: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            row = self._row(path)
+            row.original += 1
+            row.original_seconds += time.perf_counter() - start
+
+    def __str__(self) -> str:
+        table = [("function", "gpuseg", "where", "seconds", "original", "seconds", "why")]
+        for path, row in sorted(self.rows.items()):
+            table.append((
+                path, str(row.served), ", ".join(row.places), f"{row.seconds:.3f}",
+                str(row.original), f"{row.original_seconds:.3f}",
+                "; ".join(f"{reason} ({n})" for reason, n in row.reasons.most_common(2)),
+            ))  # fmt: skip
+        widths = [max(map(len, column)) for column in zip(*table)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            for row in table
+        )
+
+
+@contextlib.contextmanager
+def profiling() -> Iterator[Profile]:
+    """Collect calls while the block runs."""
+    from ._serve import Served
+
+    before, Served.watch = Served.watch, Profile()
+    try:
+        yield Served.watch
+    finally:
+        Served.watch = before

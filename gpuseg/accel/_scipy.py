@@ -1,0 +1,5 @@
+"""Forms for functions of SciPy, in its terms."""
+
+from __future__ import annotations
+
+FORMS: dict[str, dict] = {}

@@ -1,0 +1,121 @@
+"""Whether a call is served, by what, and what comes back."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from .._backend import Unserved, choose, find
+from . import _costs
+
+log = logging.getLogger("gpuseg.accel")
+
+# What an attempt returns where the original function must be called.
+MISSED = object()
+
+
+class Served:
+    """A function of another package, the form of ours that can serve it, and for which calls."""
+
+    # What collects the calls for a profile; None while there is none.
+    watch = None
+
+    def __init__(self, path: str, form: Callable, original: Callable):
+        self.path, self.form, self.original = path, form, original
+        self.names = _shared(form, original)
+        self.positional = _positional(form, original, self.names)
+        self.first = next(iter(inspect.signature(original).parameters))
+        self.cost = _costs.of(path)
+
+    def attempt(self, args: tuple, kwargs: dict):
+        """The result of our form, or MISSED with the reason logged."""
+        reason = self.refuses(args, kwargs)
+        if not reason:
+            start = time.perf_counter()
+            try:
+                result = self._run(args, kwargs)
+            except Unserved as refusal:
+                reason = str(refusal)
+            except Exception as error:
+                # The original's answer, or the error that it raises, is what was asked for.
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                self._tell(args, kwargs, time.perf_counter() - start)
+                return result
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s: original (%s)", self.path, reason)
+        if self.watch is not None:
+            self.watch.missed(self.path, reason)
+        return MISSED
+
+    def refuses(self, args: tuple, kwargs: dict) -> str:
+        """Why a call is not served; empty where it may be."""
+        if len(args) > self.positional:
+            return f"more than {self.positional} arguments by position"
+        if kwargs and not kwargs.keys() <= self.names:
+            return f"argument {min(kwargs.keys() - self.names)!r} is not served"
+        image = args[0] if args else kwargs.get(self.first)
+        if type(image) is not np.ndarray:
+            return f"{self.first} is no NumPy array, but {type(image).__name__}"
+        if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
+            return f"{self.first} holds {image.dtype}"
+        if not image.size or not image.ndim:
+            return f"{self.first} has shape {image.shape}"
+        for value in (*args[1:], *kwargs.values()):
+            if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+                return f"an argument is a {type(value).__name__}"
+        if choose((image,))[0].kind == "cpu" and not self.cost.pays(image.size):
+            return f"not faster on the CPU for {image.size} values"
+        return ""
+
+    def _run(self, args, kwargs):
+        return self.form(*args, **kwargs)
+
+    def _tell(self, args, kwargs, seconds: float) -> None:
+        if not log.isEnabledFor(logging.INFO) and self.watch is None:
+            return
+        image = args[0] if args else kwargs[self.first]
+        where, why = choose((image,))
+        if log.isEnabledFor(logging.INFO):
+            shape = "x".join(map(str, image.shape))
+            log.info("%s: %s, %s %s, %.2f ms (%s)", self.path, where, shape, image.dtype,
+                     seconds * 1e3, why)  # fmt: skip
+        if self.watch is not None:
+            self.watch.served(self.path, str(where), seconds)
+
+
+def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function).parameters)
+
+
+def _shared(form: Callable, original: Callable) -> frozenset[str]:
+    """The arguments that mean the same to both: of one name, with one default."""
+    ours, theirs = _parameters(form), _parameters(original)
+    return frozenset(
+        name for name, one in theirs.items() if name in ours and _same(ours[name].default, one)
+    )
+
+
+def _same(default, parameter: inspect.Parameter) -> bool:
+    theirs = parameter.default
+    if parameter.default is inspect.Parameter.empty or default is inspect.Parameter.empty:
+        return True  # whoever calls gives it, or the other one takes it for not given
+    return type(default) is type(theirs) and default == theirs
+
+
+def _positional(form: Callable, original: Callable, names: frozenset[str]) -> int:
+    """How many arguments by position mean the same to both."""
+    count = 0
+    for ours, theirs in zip(_parameters(form).values(), _parameters(original).values()):
+        by_position = {ours.kind, theirs.kind} <= {
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        }
+        if ours.name != theirs.name or theirs.name not in names or not by_position:
+            break
+        count += 1
+    return count
