@@ -275,13 +275,20 @@ def find(function: Callable, kind: str) -> tuple[Callable, str]:
     topic = function.__module__.removeprefix("gpuseg.")
     for layer in _LAYERS[kind]:
         name = f"gpuseg.{layer}.{topic}"
-        if importlib.util.find_spec(name) is not None:
+        if _exists(name):
             found = getattr(importlib.import_module(name), function.__name__, None)
             if found is not None:
                 return found, layer
     if kind == "dask":
         raise TypeError(no_dask_form(function))
     raise NotImplementedError(f"{topic}.{function.__name__} has no form for {kind!r}")
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # neither is its package
+        return False
 
 
 def no_dask_form(function: Callable) -> str:

@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-from ._backend import array_namespace, is_cupy, is_dask
+from ._backend import array_namespace, is_cupy, is_dask, no_dask_form
 
 
 def as_array(x, name: str):
@@ -26,6 +26,12 @@ def as_array(x, name: str):
     if not is_cupy(x) and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     return x
+
+
+def in_memory(function, *arrays) -> None:
+    """Refuse Dask arrays for a function that has no form for them."""
+    if any(map(is_dask, arrays)):
+        raise TypeError(no_dask_form(function))
 
 
 def _foreign_array(x, name: str):

@@ -6,6 +6,7 @@ from ._backend import array_namespace, run
 from ._checks import (
     as_array,
     bool_array,
+    in_memory,
     integer,
     integer_array,
     mask_array,
@@ -335,6 +336,7 @@ def marching_cubes(
     >>> verts.shape, faces.shape
     ((6, 3), (8, 3))
     """
+    in_memory(marching_cubes, volume)
     volume = real_array(volume, "volume", ndim=3)
     if min(volume.shape) < 2:
         raise ValueError(f"volume must be at least 2 x 2 x 2, got shape {volume.shape}")

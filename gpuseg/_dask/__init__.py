@@ -15,12 +15,18 @@ REASONS = {
     "estimators.polynomial_table": _TABLE,
     "estimators.quantile_places": _TABLE,
     "estimators.robust_scale": _TABLE,
+    "features.feature_table": "its table has a row for every voxel; give it a part",
     "filters.threshold_stability": "it disturbs the whole image again and again; give it a part",
     "measure.find_contours": "its lines go from chunk to chunk, and are no image",
     "measure.marching_cubes": "its surface goes from chunk to chunk, and is no image",
     "morphology.reconstruction": "a seed may reach any chunk, as often as there are chunks",
+    "segmentation.gaussian_mixture": "it goes over the whole image again and again; kmeans does not"
+    " need it in memory",
     "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
     "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
+    "segmentation.merge_superpixels": "its graph is of all regions; merge those of each chunk by "
+    "gpuseg.volume.by_chunks",
     "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",
+    "segmentation.superpixel_classes": f"its superpixels are those of slic; {_APART}",
     "segmentation.watershed": f"it floods in the order of values over the whole image; {_APART}",
 }

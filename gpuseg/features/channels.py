@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from .._backend import asnumpy, run
-from .._checks import finite_array, integer, number, option, per_axis
+from .._checks import finite_array, in_memory, integer, number, option, per_axis
 from .._contracts import Close, Exact, contract
 from .bank import MODES, spatial_image
 
@@ -220,6 +220,7 @@ def feature_table(image, features=None, *, channel_axis=None, names=None):
     """
     import pandas as pd
 
+    in_memory(feature_table, image)
     image, channel_axis = spatial_image(image, channel_axis)
     image = asnumpy(image)
     single = channel_axis is None

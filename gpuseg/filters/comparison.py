@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import array_namespace, asarray, asnumpy, is_dask, no_dask_form, run
-from .._checks import as_array, integer, mask_array, number, option, real_array
+from .._backend import array_namespace, asarray, asnumpy, is_dask, run
+from .._checks import as_array, in_memory, integer, mask_array, number, option, real_array
 from .._contracts import Close, Exact, contract
 from . import thresholding
 from .thresholding import UndecidedError
@@ -707,8 +707,7 @@ def threshold_stability(
 
     pandas = extra("pandas")
     samples = [] if samples is None else samples
-    if any(map(is_dask, (image, *samples))):
-        raise TypeError(no_dask_form(threshold_stability))
+    in_memory(threshold_stability, image, *samples)
     images = [real_array(image)] + [real_array(x, f"samples[{i}]") for i, x in enumerate(samples)]
     name, function, _ = _resolve(method)
     realizations = integer(realizations, "realizations", at_least=2)

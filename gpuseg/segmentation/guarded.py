@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import filters, morphology
 from .._backend import array_namespace, asarray, returned
-from .._checks import finite_array, integer, number, option
+from .._checks import finite_array, in_memory, integer, number, option
 from .._contracts import SamePartition, contract
 from ..filters.comparison import ascending_thresholds
 from ..measure import label
@@ -86,6 +86,7 @@ def guarded_threshold(
     >>> guarded_threshold(image, [0.6, 2.2], sigma=0.5, guard_threshold=0.5, min_seed_size=4)[0]
     array([0, 0, 0, 0, 0, 2, 2, 2, 2, 2], dtype=int32)
     """
+    in_memory(guarded_threshold, image)
     image = finite_array(image, ndim=(2, 3))
     thresholds = ascending_thresholds(thresholds)
     option(guard, "guard", ("gradient", "laplacian"))

@@ -12,6 +12,7 @@ from .._backend import array_namespace, asarray, returned, run
 from .._checks import (
     axis,
     finite_array,
+    in_memory,
     integer,
     integer_array,
     mask_array,
@@ -397,6 +398,7 @@ def superpixel_classes(
     >>> superpixel_classes(image, 5, n_segments=2)[0]
     array([0, 0, 0, 1, 1, 1, 1, 1], dtype=uint8)
     """
+    in_memory(superpixel_classes, image)
     if (thresholds is None) == (n_classes is None):
         raise ValueError("superpixel_classes needs either thresholds or n_classes")
     there = asarray(real_array(image, ndim=(2, 3)))
