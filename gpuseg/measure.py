@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ._backend import array_namespace, run
 from ._checks import (
     as_array,
@@ -128,6 +130,17 @@ def regionprops_table(
         For labels that are no integers or negative, an intensity image of another shape, and
         whatever scikit-image refuses.
 
+    Notes
+    -----
+    Intensities in float16 are taken as float32.
+
+    Dask arrays are measured at once, a chunk at a time, and the result is in host memory. Measures
+    that are made of sums (sizes, boxes, places, axes, moments, all of intensities but the median)
+    take one look at each chunk, and per chunk 100 bytes for each of its regions; with moments, 500
+    for the places and for each channel. Other measures take a second look, and those pixels of
+    regions in several chunks are brought together: a bit for each voxel of such a region's box in
+    each chunk, and its intensities if these are measured.
+
     References
     ----------
     .. [1] W. Burger, M. Burge, "Principles of digital image processing: core algorithms", Springer,
@@ -149,6 +162,8 @@ def regionprops_table(
                 f"intensity_image must have the shape of label_image, {label_image.shape}, "
                 f"got {intensity_image.shape}"
             )
+        if intensity_image.dtype == np.float16:
+            intensity_image = intensity_image.astype(np.float32)
     return run(
         regionprops_table,
         label_image,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import dask
 from dask.delayed import Delayed
 
@@ -11,14 +13,21 @@ from ._connected import threads
 _AT_ONCE = 8
 
 
-def each(function, arrays, *given) -> list[Delayed]:
+def each(function, arrays, *given, places=False) -> list[Delayed]:
     """A function of every chunk of arrays that are in the same chunks.
 
-    It takes what is given, which may be lazy, and then the chunks.
+    It takes what is given, which may be lazy, where the chunk begins if `places`, and the chunks.
     """
     blocks = (x.to_delayed(optimize_graph=False).reshape(-1) for x in arrays)
     task = dask.delayed(_alone, pure=True)
+    if places:
+        blocks = (origins(arrays[0]), *blocks)
     return [task(function, *given, *block) for block in zip(*blocks)]
+
+
+def origins(x) -> list[tuple[int, ...]]:
+    """Where each chunk begins, in the order of `each`."""
+    return list(itertools.product(*((0, *itertools.accumulate(c))[:-1] for c in x.chunks)))
 
 
 def _alone(function, *args):

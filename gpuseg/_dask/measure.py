@@ -1,9 +1,11 @@
-"""Labels of chunked arrays."""
+"""Labels and measures of chunked arrays."""
 
 from functools import partial
 
 import numpy as np
 
+from .._cpu import measure as whole
+from . import _parts
 from ._components import of_mask, of_values
 from ._connected import Found, first_pass, last_pass, number, order, summary
 
@@ -22,3 +24,22 @@ def _of_mask(background, connectivity, _, image):
 
 def _of_values(background, connectivity, _, image):
     return Found(of_values(image, background, connectivity), values=image)
+
+
+def regionprops_table(
+    label_image, intensity_image, properties, *, cache, separator, extra_properties, spacing
+):
+    extra = tuple(extra_properties or ())
+    columns = _parts.table(
+        label_image, intensity_image, properties, separator=separator, extra=extra, spacing=spacing
+    )
+    if columns is not None:
+        return columns
+    nothing = np.zeros((1,) * label_image.ndim, np.uint8)
+    if intensity_image is not None:
+        channels = intensity_image.shape[label_image.ndim :]
+        intensity_image = np.zeros((*nothing.shape, *channels), intensity_image.dtype)
+    return whole.regionprops_table(
+        nothing, intensity_image, properties, cache=cache, separator=separator,
+        extra_properties=extra_properties, spacing=spacing,
+    )  # fmt: skip
