@@ -98,7 +98,7 @@ def table(label_image, intensity_image, properties, *, separator, extra, spacing
     if intensity_image is not None:
         intensity_image = np.zeros((*stub.shape, *intensity_image.shape[ndim:]))
     made = [
-        Region(its, int(label), box, stub, intensity_image, extra, spacing)
+        Region(its, int(label), box, stub=stub, image=intensity_image, extra=extra, spacing=spacing)
         for its, label, box in zip(known, regions.numbers, regions.boxes)
     ]
     names = [*properties, *(function.__name__ for function in extra)]
@@ -197,12 +197,12 @@ def _about(sums, powers, away):
 class Region(_regionprops.RegionProperties):
     """A region of which some measures are known, and the others follow from these."""
 
-    def __init__(self, known, label, box, stub, intensities, extra, spacing):
+    def __init__(self, known, label, box, *, stub, image, extra, spacing):
         super().__init__(
             tuple(itertools.starmap(slice, box.T.tolist())),
             label,
             stub,
-            intensities,
+            image,
             True,  # noqa: FBT003 - to cache
             extra_properties=extra,
             spacing=spacing,
