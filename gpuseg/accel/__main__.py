@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
         print(USAGE, file=sys.stderr if not argv else sys.stdout)
         return 0 if argv else 2
     kind = argv.pop(0) if argv[0] in {"-m", "-c"} else ""
-    if kind and not argv or not kind and argv[0].startswith("-"):
+    if (kind and not argv) or (not kind and argv[0].startswith("-")):
         print(f"{USAGE}\ngpuseg.accel: unknown or incomplete option {kind or argv[0]}",
               file=sys.stderr)  # fmt: skip
         return 2

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.abc
-import importlib.util
 import sys
 from types import ModuleType
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._backend import Unserved, choose, find
+from .._backend import Unserved, choose
 from . import _costs
+from ._table import OTHER_KINDS
 
 log = logging.getLogger("gpuseg.accel")
 
@@ -29,6 +30,7 @@ class Served:
         self.names = _shared(form, original)
         self.positional = _positional(form, original, self.names)
         self.first = next(iter(inspect.signature(original).parameters))
+        self.other_kinds = OTHER_KINDS.get(path, {})
         self.cost = _costs.of(path)
 
     def attempt(self, args: tuple, kwargs: dict):
@@ -65,6 +67,8 @@ class Served:
             return f"{self.first} holds {image.dtype}"
         if not image.size or not image.ndim:
             return f"{self.first} has shape {image.shape}"
+        if image.dtype.kind in self.other_kinds:
+            return self.other_kinds[image.dtype.kind]
         for value in (*args[1:], *kwargs.values()):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"

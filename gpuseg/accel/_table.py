@@ -31,10 +31,25 @@ LEFT = {
         "floating-point images are counted in bins: within one bin of 256, not the same number"
     ),
     "skimage.filters.threshold_multiotsu": "integer images of more than 256 values are binned",
+    "skimage.metrics.mean_squared_error": "one pass over two images, which NumPy makes as fast",
+    "skimage.segmentation.slic": "other clusters: scikit-image's depend on the order of its sums",
     "skimage.filters.try_all_threshold": "draws more methods than scikit-image has",
     "skimage.morphology.ball": "a footprint of a few voxels, made at once",
     "skimage.morphology.disk": "a footprint of a few pixels, made at once",
 }
+
+
+# Types of images for which a form gives other answers than scikit-image: kinds of NumPy's dtypes.
+OTHER_KINDS = dict.fromkeys(
+    (
+        "skimage.filters.threshold_isodata",
+        "skimage.filters.threshold_minimum",
+        "skimage.filters.threshold_otsu",
+        "skimage.filters.threshold_triangle",
+        "skimage.filters.threshold_yen",
+    ),
+    {"b": "a threshold between False and True is False, scikit-image's in 256 bins between them"},
+)
 
 
 @functools.cache
