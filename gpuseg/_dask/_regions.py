@@ -61,11 +61,11 @@ def sums(these: Measured, means=None):
     """The sums of the values of each region, lazy; or of their squared distances from its mean, or
     from one mean of all. No sum is rounded."""
     parts = each(_sums, these.arrays, means, these.most, these.labels.size)
-    return joined(_added, parts)
+    return joined(added, parts)
 
 
 def _sums(means, most, size, image, labels):
-    flat, numbers = of_chunk(image, labels)
+    flat, numbers = compacted(labels, image)
     count, columns = numbers.size, []
     if isinstance(means, Regions):
         means = means.values[np.searchsorted(means.numbers, numbers)]
@@ -81,13 +81,13 @@ def _sums(means, most, size, image, labels):
     return Regions(numbers, asnumpy(sizes), np.stack(columns, axis=1))
 
 
-def of_chunk(image, labels):
+def compacted(labels, image=None):
     """Flat labels 0, 1, ... where the image is, and in host memory what they stand for."""
-    flat, numbers = compact(array_namespace(image).asarray(labels))
+    flat, numbers = compact(labels if image is None else array_namespace(image).asarray(labels))
     return flat, asnumpy(numbers)
 
 
-def _added(parts):
+def added(parts) -> Regions:
     return together(parts, np.add, 0)
 
 

@@ -16,6 +16,7 @@ from .._checks import (
     integer,
     integer_array,
     mask_array,
+    not_negative,
     number,
     option,
     per_axis,
@@ -237,6 +238,10 @@ def superpixel_means(image, labels, *, statistic="mean", channel_axis=None, back
     has the same. Beside image and result it needs 8 bytes a superpixel and channel, and 24 bytes a
     pixel for a piece of a million pixels; a median sorts all pixels (24 bytes a pixel).
 
+    Of a Dask array the result is lazy, and the same for any chunks. Each chunk is computed three
+    times (for a deviation four), with 8 bytes for each superpixel and channel in between. For a
+    median or a function, the values of superpixels in several chunks are brought together.
+
     For the measures of each superpixel in a table, see `gpuseg.measure.regionprops_table`.
 
     References
@@ -426,12 +431,10 @@ def _regions(image, labels, channel_axis, background):
         image = xp.moveaxis(image, axis(channel_axis, "channel_axis", image.ndim), -1)
     else:
         image = image[..., None]
-    labels = integer_array(labels, "labels", or_bool=False)
+    labels = not_negative(integer_array(labels, "labels", or_bool=False), "labels")
     if labels.shape != image.shape[:-1]:
         raise ValueError(
             f"labels must have the shape of the image, {image.shape[:-1]}, got {labels.shape}"
         )
-    if labels.dtype.kind == "i" and int(labels.min()) < 0:
-        raise ValueError(f"labels must not be negative, got {int(labels.min())}")
     background = -1 if background is None else integer(background, "background", at_least=0)
     return image, labels, background

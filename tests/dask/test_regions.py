@@ -10,6 +10,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from gpuseg.measure import regionprops_table  # noqa: E402
+from gpuseg.segmentation import superpixel_means  # noqa: E402
 
 SUMMED = (
     "label", "bbox", "num_pixels", "area", "area_bbox", "extent", "equivalent_diameter_area",
@@ -145,3 +146,31 @@ def test_bad_input_is_told_as_for_the_whole():
         regionprops_table(lazy, properties=("nothing",))
     with pytest.raises(ValueError, match="shape of label_image"):
         regionprops_table(lazy, lazy[:4])
+
+
+STATISTICS = ("mean", "sum", "std", "var", "min", "max", "median", np.ptp)
+
+
+@settings(max_examples=40)
+@given(cases(), st.sampled_from(STATISTICS), st.sampled_from([0, 1, None]))
+def test_means_of_superpixels(case, statistic, background):
+    labels, image, chunks, image_chunks = case
+    axis = None if image.ndim == labels.ndim else -1
+    options = {"statistic": statistic, "background": background, "channel_axis": axis}
+    lazy = da.from_array(labels, chunks=chunks)
+    lazy_image = da.from_array(image, chunks=image_chunks + (1,) * (axis is not None))
+    expected = superpixel_means(image, labels, **options)
+    for a, b in ((lazy_image, lazy), (image, lazy), (lazy_image, labels)):
+        found = superpixel_means(a, b, **options)
+        assert isinstance(found, da.Array)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
+
+
+def test_superpixels_are_computed_when_they_are_asked_for():
+    labels = da.from_array(np.array([[1, 1, -2], [3, 3, 3]]), chunks=2)
+    image = da.from_array(np.array([[1.0, 2, np.nan], [0, 0, 1]]), chunks=2)
+    with pytest.raises(ValueError, match="labels must not be negative, got -2"):
+        superpixel_means(da.nan_to_num(image), labels).compute()
+    with pytest.raises(ValueError, match="image holds NaN or infinity"):
+        superpixel_means(image, abs(labels)).compute()

@@ -26,7 +26,7 @@ def superpixel_means(image, *, labels, statistic, background):
     dtype = np.result_type(image.dtype, np.float32)
     out = xp.empty((flat.size, image.shape[-1]), dtype)
     for c in range(image.shape[-1]):
-        values = _statistic(image[..., c].reshape(-1), flat, numbers.size, statistic)
+        values = statistics(image[..., c].reshape(-1), flat, numbers.size, statistic)
         values[numbers == background] = 0
         values = values.astype(dtype)
         for at in range(0, flat.size, PIECE):
@@ -34,7 +34,7 @@ def superpixel_means(image, *, labels, statistic, background):
     return out.reshape(image.shape)
 
 
-def _statistic(values, flat, count, statistic):
+def statistics(values, flat, count, statistic):
     """One number for each region, in float64."""
     xp = array_namespace(values)
     if callable(statistic):
