@@ -33,6 +33,10 @@ class BackendError(RuntimeError):
     """A backend was asked for by name and does not work here; says what was probed."""
 
 
+class DeviceFullError(MemoryError):
+    """Raised where `telling_full` asked for it; whoever asked tries a smaller part."""
+
+
 class Unserved(Exception):
     """Raised by a GPU form, before any work, where only the CPU form can serve the call."""
 
@@ -59,6 +63,7 @@ class Probe(NamedTuple):
 _CPU = Backend("cpu")
 _forced: ContextVar[Backend | None] = ContextVar("gpuseg_backend", default=None)
 _traces: ContextVar[tuple[Trace, ...]] = ContextVar("gpuseg_traces", default=())
+_tells_full: ContextVar[bool] = ContextVar("gpuseg_tells_full", default=False)
 _process_default: Backend | None = None
 
 
@@ -403,11 +408,15 @@ def returned(x, given):
 def _put(x, layer: str):
     """An array where a layer wants it; whatever is no array stays as it is."""
     if is_cupy(x):
-        return x.get() if layer == "_cpu" else x
+        return _transfer().download(x) if layer == "_cpu" else x
     numpy = sys.modules["numpy"]
     if layer == "_cuda" and isinstance(x, numpy.ndarray):
-        return importlib.import_module("cupy").asarray(x)
+        return _transfer().upload(x)
     return x
+
+
+def _transfer():
+    return importlib.import_module("gpuseg._transfer")
 
 
 def _each(convert: Callable, result):
@@ -469,10 +478,12 @@ def _run(function, args, kwargs, backend, reason, traces):
             layer = "_cpu"
             result = _call(find(function, "cpu")[0], layer, backend, args, kwargs)
         except Exception as error:
-            if backend.kind != "cuda" or not _out_of_memory(error):
+            if backend.kind == "cpu" or not _out_of_memory(error):
                 raise
             _free_pools()
-            _log_once(f"{function.__name__}: out of device memory, ran on the CPU")
+            if _tells_full.get():
+                raise DeviceFullError(f"{function.__name__}: out of device memory") from error
+            log_once(f"{function.__name__}: out of device memory, ran on the CPU")
             reason += "; out of device memory"
             layer = "_cpu"
             result = _call(find(function, "cpu")[0], layer, backend, args, kwargs)
@@ -503,14 +514,26 @@ def _call(found, layer, backend, args, kwargs):
     return found(*args, **{key: _put(x, home) for key, x in kwargs.items()})
 
 
+@contextlib.contextmanager
+def telling_full() -> Iterator[None]:
+    """Hear of a full device, by `DeviceFullError`, in place of an answer from the CPU."""
+    token = _tells_full.set(True)
+    try:
+        yield
+    finally:
+        _tells_full.reset(token)
+
+
 def _free_pools() -> None:
-    cupy = importlib.import_module("cupy")
+    cupy = sys.modules.get("cupy")
+    if cupy is None:  # the simulator
+        return
     cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
 
 
 @functools.cache
-def _log_once(message: str) -> None:
+def log_once(message: str) -> None:
     log.warning(message)
 
 

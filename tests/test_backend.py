@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gpuseg
-from gpuseg import _backend
+from gpuseg import _backend, _transfer
 from gpuseg._backend import Backend, Probe, Step, Unserved, run
 
 NO_CUDA = not _backend.probe_cuda().ok
@@ -148,7 +148,7 @@ def test_out_of_device_memory_frees_the_pools_and_runs_on_the_cpu(fake_cuda, lay
         raise OutOfMemoryError("2 TiB")
 
     forms.update(_cpu=on_cpu, _cuda=exhausted)
-    _backend._log_once.cache_clear()
+    _backend.log_once.cache_clear()
     with caplog.at_level(logging.WARNING, "gpuseg"):
         for _ in range(2):
             assert double(np.arange(2)).tolist() == [0, 2]
@@ -385,3 +385,58 @@ def test_import_gpuseg_imports_next_to_nothing():
         "urllib",
     }
     assert not others & slow
+
+
+def test_chunks_are_copied_on_a_stream_of_their_thread(fake_cuda, monkeypatch):
+    """What is on its way is kept until its stream has ended; masks come back as bits."""
+    events = []
+
+    class Stream:
+        def __init__(self, *, non_blocking):
+            assert non_blocking
+
+        def __enter__(self):
+            events.append("stream")
+
+        def __exit__(self, *_):
+            pass
+
+        def synchronize(self):
+            events.append(f"wait for {len(_transfer.current().buffers) if lanes else 0}")
+
+    class Array(FakeCupyArray):
+        def set(self, source, stream):
+            self.view(np.ndarray)[...] = source
+
+        def get(self, stream=None, out=None):
+            events.append(f"{self.nbytes} bytes back")
+            out[...] = self.view(np.ndarray)
+            return out
+
+    lanes = []
+    fake_cuda.cuda.Stream = Stream
+    fake_cuda.empty = lambda shape, dtype: np.empty(shape, dtype).view(Array)
+    fake_cuda.packbits = lambda x, bitorder: np.packbits(
+        x.view(np.ndarray), bitorder=bitorder
+    ).view(Array)
+    cupyx = types.ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    values = np.arange(20, dtype=np.uint16).reshape(4, 5)
+    with _transfer.lane(1):
+        lanes.append(1)
+        assert FakeDevice.current == 1
+        there = _transfer.upload(values)
+        assert isinstance(there, FakeCupyArray)
+        assert len(_transfer.current().buffers) == 1
+        back = _transfer.download(there > 3)
+        np.testing.assert_array_equal(back, values > 3)
+        assert back.dtype == bool
+        assert not _transfer.current().buffers
+        with _transfer.lane(1):  # a call within a call
+            np.testing.assert_array_equal(_transfer.download(there), values)
+        lanes.clear()
+    assert _transfer.current() is None
+    assert events == [
+        "stream", "3 bytes back", "wait for 1", "40 bytes back", "wait for 0", "wait for 0",
+    ]  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dask.array as da
 import numpy as np
 
-from .._backend import run
+from .._backend import DeviceFullError, array_namespace, log_once, run, telling_full
 from ._connected import aligned, threads
 
 
@@ -35,7 +35,9 @@ def overlapped(work, arrays, depth, dtype, *, wrap=False, channels=None):
     """What `work` makes of each chunk of some arrays with what lies around it, without that."""
     arrays = _fit(aligned(arrays), depth, wrap)
     chunks, ndim, like = arrays[0].chunks, arrays[0].ndim, arrays[0]._meta
-    # An axis that is one chunk meets its own ends.
+    # An axis that is one chunk meets its own ends; where it wraps around, it is never cut.
+    whole = [wrap and len(axis) == 1 for axis in chunks]
+    reach = [None if once else d for d, once in zip(depth, whole)]
     depth = [d if len(axis) > 1 else 0 for d, axis in zip(depth, chunks)]
     if any(depth):
         boundary = dict.fromkeys(range(ndim), "periodic" if wrap else "none")
@@ -50,6 +52,7 @@ def overlapped(work, arrays, depth, dtype, *, wrap=False, channels=None):
         _inner,
         *arrays,
         work=work,
+        reach=reach,
         depth=depth,
         wrap=wrap,
         chunks=chunks,
@@ -89,11 +92,33 @@ class _Work:
         return (*where, *map(normalize_token, (self.names, self.options, self.pick)))
 
 
-def _inner(image, *beside, work, depth, wrap, block_info=None):
-    result = work(image, *beside)
+def _inner(image, *beside, work, reach, depth, wrap, block_info=None):
+    result = _in_slabs(work, [image, *beside], reach)
     place, count = block_info[0]["chunk-location"], block_info[0]["num-chunks"]
     inside = tuple(
         slice(d if wrap or at else 0, size - (d if wrap or at < n - 1 else 0))
         for d, at, n, size in zip(depth, place, count, image.shape)
     )
     return result[inside]
+
+
+def _in_slabs(work, arrays, reach):
+    """The result for a chunk; where that is too much for a device, for its halves along an axis, of
+    which a result sees so much, or everything (None)."""
+    try:
+        with telling_full():
+            return work(*arrays)
+    except DeviceFullError:
+        shape = arrays[0].shape
+        axis = int(np.argmax([0 if r is None else n / (r + 1) for n, r in zip(shape, reach)]))
+        middle, around = shape[axis] // 2, reach[axis]
+        if around is None or middle <= around:
+            return work(*arrays)  # no smaller: the CPU has room
+    log_once("out of device memory: chunks are worked on in smaller slabs")
+    halves = []
+    for start, stop in ((0, middle), (middle, shape[axis])):
+        ends = max(0, start - around), min(shape[axis], stop + around)
+        lead = (slice(None),) * axis
+        half = _in_slabs(work, [x[(*lead, slice(*ends))] for x in arrays], reach)
+        halves.append(half[(*lead, slice(start - ends[0], stop - ends[0]))])
+    return array_namespace(halves[0]).concatenate(halves, axis=axis)

@@ -27,6 +27,8 @@ from dask.base import tokenize
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from .._backend import choose
+from .._transfer import lane
 from ..kernels.launch import one_thread
 from ._parked import Parked
 
@@ -64,10 +66,17 @@ def look(find, in_order, sides, *blocks):
     return Parked((found._replace(values=None), view[0].touching)), view
 
 
+@contextlib.contextmanager
 def threads():
-    """Where Dask has threads of its own, a task is to have one."""
+    """Where Dask has threads of its own, a task is to have one; on a device, a stream."""
+    backend, _ = choose(())
     alone = threading.current_thread() is not threading.main_thread()
-    return one_thread() if alone else contextlib.nullcontext()
+    with contextlib.ExitStack() as stack:
+        if alone:
+            stack.enter_context(one_thread())
+        if backend.kind == "cuda":
+            stack.enter_context(lane(backend.device))
+        yield
 
 
 def seen(found: Found, sides, in_order):

@@ -10,6 +10,7 @@ da = pytest.importorskip("dask.array")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+import gpuseg  # noqa: E402
 from gpuseg import filters, morphology, segmentation  # noqa: E402
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -228,3 +229,53 @@ def test_tasks_are_as_many_as_chunks():
     lazy = da.zeros((64, 64, 64), chunks=8, dtype=np.float32)
     tasks = len(filters.gaussian(lazy, 1).__dask_graph__())
     assert tasks < 50 * lazy.npartitions
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("mode", ["reflect", "wrap"])
+def test_a_chunk_too_large_for_the_device_is_worked_on_in_slabs(monkeypatch, caplog, mode):
+    from gpuseg import _backend
+    from gpuseg._cuda.filters import smoothing
+
+    class OutOfMemoryError(MemoryError):
+        """Named like CuPy's."""
+
+    seen = []
+
+    def small(image, footprint, *, mode, cval, behavior, whole=smoothing.median):
+        if image.size > 250:
+            raise OutOfMemoryError
+        seen.append(image.shape)
+        return whole(image, footprint, mode=mode, cval=cval, behavior=behavior)
+
+    small.__name__ = "median"
+    monkeypatch.setattr(smoothing, "median", small)
+    _backend.find.cache_clear()
+    _backend.log_once.cache_clear()
+    image = values((40, 21), "float32")
+    try:
+        with _backend.using("sim"):
+            lazy = filters.median(da.from_array(image, chunks=(40, 11)), mode=mode)
+            found = lazy.compute(scheduler="sync")
+    finally:
+        _backend.find.cache_clear()
+    with _backend.using("cpu"):
+        np.testing.assert_array_equal(found, filters.median(image, mode=mode))
+    assert len(seen) > 4
+    assert [r.message for r in caplog.records] == [
+        "out of device memory: chunks are worked on in smaller slabs"
+    ]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["reflect", "wrap"])
+def test_chunks_stream_through_the_device(mode):
+    image = values((200, 180, 160), "uint16")
+    with gpuseg.using("cpu"):
+        expected = filters.gaussian(image, 2, mode=mode)
+        mask = filters.apply_hysteresis_threshold(image, 30, 90)
+    lazy = da.from_array(image, chunks=(64, 180, 160))
+    found = filters.gaussian(lazy, 2, mode=mode).compute()
+    assert isinstance(found, np.ndarray)
+    assert filters.gaussian.contract.compare(found, expected).passed
+    np.testing.assert_array_equal(filters.apply_hysteresis_threshold(lazy, 30, 90), mask)
