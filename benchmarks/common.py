@@ -1,14 +1,31 @@
 """What the benchmarks share: test images, and one way to time a call beside its peers.
 
 A case is a pytest-benchmark group; its members are `gpuseg` and the peers, on the same array and
-the same number of threads. The first call (compilation or the kernel cache) is timed apart, as
-`cold_s`. `table.py` turns the saved JSON into the table of README.md.
+the same number of threads. Beside the times of pytest-benchmark each member notes in `extra_info`:
+
+`cold_s`
+    The first call in the process: kernels are compiled or read from the disk's cache.
+`peak_bytes`
+    How much the process's memory grows in a call, result included (Linux only).
+`kernel_s`, `device_peak_bytes`
+    On a GPU: the call with arrays that are there, by CUDA events, and the memory it takes there.
+    pytest-benchmark's own times are then those of the call from NumPy to NumPy.
+`bytes`
+    What the call must read and write at the least: its arrays and its result.
+
+`report.py` turns the saved JSON into a page and into the tables of the READMEs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
+import itertools
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage as ndi
@@ -16,28 +33,121 @@ from scipy import ndimage as ndi
 import gpuseg
 
 
-def measure(benchmark, who: str, call, *, case: str, voxels: int, rounds: int = 5):
+def measure(
+    benchmark, who: str, call, *, case: str, voxels: int, rounds: int = 5, budget: float = 2.0,
+    **more,
+):  # fmt: skip
     """Time `call` for one member of a case; slow peers get fewer rounds."""
     start = time.perf_counter()
     result = call()
-    _finish(result)
+    finish(result)
     cold = time.perf_counter() - start
-    start = time.perf_counter()
-    _finish(call())
-    once = time.perf_counter() - start
+    with peak_memory() as peak:
+        start = time.perf_counter()
+        finish(call())
+        once = time.perf_counter() - start
     benchmark.group = case
+    more.setdefault("backend", gpuseg.device_info()["default"] if who == "gpuseg" else "")
     benchmark.extra_info.update(who=who, case=case, voxels=voxels, cold_s=cold,
-                                default=gpuseg.device_info()["default"])  # fmt: skip
-    rounds = max(3, min(rounds * 4, int(2.0 / max(once, 1e-6)))) if once < 2 else 3
-    benchmark.pedantic(lambda: _finish(call()), rounds=rounds, iterations=1, warmup_rounds=1)
+                                peak_bytes=peak.bytes, **more)  # fmt: skip
+    rounds = max(3, min(rounds * 4, int(budget / max(once, 1e-6)))) if once < budget else 3
+    benchmark.pedantic(
+        lambda: finish(call()), rounds=rounds, iterations=1, warmup_rounds=int(once < 1)
+    )
     return result
 
 
-def _finish(result):
-    if type(result).__module__.startswith("cupy"):
+def finish(result) -> None:
+    """Wait for the device, where the result lies on one."""
+    if any(type(part).__module__.startswith("cupy") for part in parts(result)):
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()
+
+
+def parts(result) -> list:
+    """A result or a list of arguments, flat."""
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, tuple | list):
+        return [leaf for part in result for leaf in parts(part)]
+    return [result]
+
+
+def nbytes(*values) -> int:
+    """Bytes of the arrays among some values."""
+    return sum(int(getattr(part, "nbytes", 0)) for part in parts(list(values)))
+
+
+class Peak:
+    bytes: int | None = None
+
+
+@contextlib.contextmanager
+def peak_memory():
+    """How much the resident memory of the process grows inside, whoever allocates it."""
+    peak = Peak()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+    except (OSError, AttributeError):
+        yield peak
+        return
+    yield peak
+    peak.bytes = max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def device_seconds(call, *, budget: float = 0.5, least: int = 20) -> tuple[float, int]:
+    """The least time of a call whose arrays lie on the GPU, and the bytes it takes there."""
+    import cupy
+
+    pool = cupy.get_default_memory_pool()
+    finish(call())
+    pool.free_all_blocks()
+    before = pool.total_bytes()
+    finish(call())
+    taken = pool.total_bytes() - before
+    times, stop = [], time.perf_counter() + budget
+    while len(times) < least or time.perf_counter() < stop:
+        start, end = cupy.cuda.Event(), cupy.cuda.Event()
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(cupy.cuda.get_elapsed_time(start, end) / 1e3)
+        if len(times) >= 3 and sum(times) > 4 * budget:
+            break
+    return min(times), taken
+
+
+def copy_bandwidth(count: int = 2**28, repeats: int = 5) -> float:
+    """Bytes a second that all threads together read and write while they copy."""
+    source, target = np.zeros(count, np.uint8), np.zeros(count, np.uint8)
+    threads = gpuseg.device_info()["cpu"]["threads"]
+    edges = np.linspace(0, count, threads + 1).astype(int)
+    cuts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    best = np.inf
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(repeats):
+            start = time.perf_counter()
+            list(pool.map(lambda cut: np.copyto(target[cut], source[cut]), cuts))
+            best = min(best, time.perf_counter() - start)
+    return 2 * count / best
+
+
+def device_bandwidth(count: int = 2**30) -> float:
+    """The same on the GPU."""
+    import cupy
+
+    source = cupy.zeros(count, cupy.uint8)
+    target = cupy.empty_like(source)
+    seconds, _ = device_seconds(lambda: cupy.copyto(target, source))
+    return 2 * count / seconds
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,114 @@
+"""Every public function has a benchmark, and its peers answer as it does."""
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from readme import MODULES
+
+import gpuseg
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+cases, common = map(importlib.import_module, ("cases", "common"))
+
+
+def public() -> set[str]:
+    found = set()
+    for module in MODULES:
+        namespace = importlib.import_module(f"gpuseg.{module}")
+        names = (n for n in namespace.__all__ if inspect.isfunction(getattr(namespace, n)))
+        found |= {f"{module}.{name}" for name in names}
+    return found
+
+
+def test_every_public_function_has_a_benchmark():
+    without = sorted(public() - set(cases.CASES))
+    assert not without, f"write a case in benchmarks/cases.py for {', '.join(without)}"
+    assert set(cases.CASES) <= public()
+
+
+def test_every_namesake_is_a_peer():
+    """Unless the case says that there is none."""
+    for name, case in cases.CASES.items():
+        module, _, short = name.rpartition(".")
+        try:
+            theirs = hasattr(importlib.import_module(f"skimage.{module}"), short)
+        except ImportError:
+            continue
+        assert case.namesake is not None
+        assert ("scikit-image" in cases.peers(name, case.dims[0])) >= theirs, name
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return {ndim: cases.Inputs(shape) for ndim, shape in cases.LEVELS["tiny"].items()}
+
+
+@pytest.mark.filterwarnings("ignore")  # the peers' own
+@pytest.mark.parametrize("name", cases.CASES)
+def test_peers_answer_alike(name, inputs):
+    case = cases.CASES[name]
+    for ndim in case.dims:
+        given = inputs[ndim]
+        with gpuseg.using("cpu"):
+            ours = cases.function(name)(*case.args(given), **case.options)
+        peers = cases.peers(name, ndim)
+        assert set(case.differs) <= {*peers, *cases.PACKAGES}
+        for who, peer in peers.items():
+            theirs = peer(given)
+            if who not in case.differs:
+                assert not cases.differences(ours, theirs, case.tolerance), who
+
+
+def test_differences_are_seen():
+    a = np.arange(6.0).reshape(2, 3)
+    assert cases.differences(a, a.copy(), 0) == ""
+    assert "shapes" in cases.differences(a, a[:1], 0)
+    assert "parts" in cases.differences((a, a), (a,), 0)
+    assert "elements" in cases.differences(a.astype(int), a.astype(int) + (a == 2), 1)
+    assert "0.01" in cases.differences(a, a + 0.01, 1e-3)
+    assert cases.differences(a, a + 0.01, 1e-2) == ""
+    assert cases.differences(a, np.where(a == 1, np.nan, a), 1) != ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells peaks")
+def test_peaks_are_seen():
+    with common.peak_memory() as peak:
+        a = np.ones(2**23)
+        b = a + 1
+        del a, b
+    assert abs(peak.bytes - 2**27) < 2**23
+
+
+def test_bytes_are_counted():
+    assert common.nbytes((np.zeros(4), "x"), {"a": np.zeros(2, np.uint8)}) == 34
+
+
+def test_a_run_says_what_it_measured(tmp_path):
+    """One function from end to end, in a process of its own, as the README runs them."""
+    saved = tmp_path / "run.json"
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_all.py", "--levels", "tiny", "-q",
+               "-k", "filters.threshold_otsu or measure.label", "-p", "no:cacheprovider",
+               f"--benchmark-json={saved}"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = json.loads(saved.read_text())
+    assert run["machine_info"]["copy_bytes_per_s"]["cpu"] > 1e8
+    assert run["machine_info"]["gpuseg"]["cpu"]["threads"] >= 1
+    infos = [bench["extra_info"] for bench in run["benchmarks"]]
+    assert {info["function"] for info in infos} == {"filters.threshold_otsu", "measure.label"}
+    ours = [info for info in infos if info["who"] == "gpuseg"]
+    assert {info["size"] for info in ours} == {"48x56", "14x16x18"}
+    for info in ours:
+        assert info["cold_s"] > 0
+        assert info["voxels"] in {48 * 56, 14 * 16 * 18}
+        wanted = 1 + (4 if info["function"] == "measure.label" else 0)
+        assert info["bytes"] // info["voxels"] == wanted
+    peers = {(info["function"], info["who"]) for info in infos}
+    assert {("measure.label", "scikit-image"), ("measure.label", "SciPy")} <= peers
