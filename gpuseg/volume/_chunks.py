@@ -41,8 +41,11 @@ def by_chunks(function, image, *others, overlap=0):
 
     Notes
     -----
-    For superpixels of 8 voxels along each axis in a volume of noisy cells of 96 voxels along each
-    axis, in chunks of 48 with an overlap of 16, `benchmarks/seams.py` measures what the cuts cost.
+    What cuts cost, by ``benchmarks/seams.py``: 128^3 noisy voxels in some 500 cells, superpixels of
+    about 8^3 voxels by `gpuseg.segmentation.slic`, chunks of 64^3. Within eight voxels of a cut
+    they explain 0.949 of the variation with an overlap of 0, and 0.959 with one of 8, where those
+    of the whole explain 0.956; the under-segmentation error there is 0.328, 0.303 and 0.315. With
+    an overlap there are a third more of them, as those that reach over a cut are there twice.
 
     References
     ----------
