@@ -1,11 +1,13 @@
 """Jobs from file to file: as the whole image in memory, after any interruption."""
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -17,6 +19,7 @@ from gpuseg._files import RefusedOutput
 
 pytest.importorskip("dask.array")
 zarr = pytest.importorskip("zarr")
+psutil = pytest.importorskip("psutil")
 volume = pytest.importorskip("gpuseg.volume")
 
 SHAPE = (70, 100, 130)
@@ -291,6 +294,58 @@ def test_distributed_workers_give_the_same_bytes(tmp_path, scan):
     volume.segment(scan, tmp_path / "a.zarr", workers=1, **options)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as c:
         volume.segment(scan, tmp_path / "b.zarr", scheduler=c.scheduler_address, **options)
+    assert content(tmp_path / "a.zarr") == content(tmp_path / "b.zarr")
+
+
+@contextlib.contextmanager
+def one_worker_dies(work, workers):
+    """Kill the first of some processes once a shard is done."""
+    killed, over = [], threading.Event()
+
+    def kill():
+        while not over.wait(0.002):
+            if next(work.rglob("done/*/*"), None) is not None and (pids := workers()):
+                os.kill(pids[0], signal.SIGKILL)
+                killed.append(pids[0])
+                return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_worker_process_that_dies_is_replaced(tmp_path, scan):
+    options = {"method": "manual", "threshold": 8500.0, "sigma": 1.0, "label": True}
+    volume.segment(scan, tmp_path / "a.zarr", workers=1, **options)
+    us = psutil.Process()
+    before = {child.pid for child in us.children()}
+
+    def workers():
+        return [c.pid for c in us.children() if c.pid not in before and "spawn_main" in
+                " ".join(c.cmdline())]  # fmt: skip
+
+    with one_worker_dies(tmp_path / "b.zarr.gpuseg-work", workers) as killed:
+        volume.segment(scan, tmp_path / "b.zarr", workers=2, scheduler="processes", **options)
+    assert killed
+    assert content(tmp_path / "a.zarr") == content(tmp_path / "b.zarr")
+
+
+def test_a_distributed_worker_that_dies_is_replaced(tmp_path, scan):
+    distributed = pytest.importorskip("distributed")
+    options = {"method": "manual", "threshold": 8500.0, "sigma": 1.0, "label": True}
+    volume.segment(scan, tmp_path / "a.zarr", workers=1, **options)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as c,
+        one_worker_dies(
+            tmp_path / "b.zarr.gpuseg-work", lambda: [n.pid for n in c.workers.values()]
+        ) as killed,
+    ):
+        volume.segment(scan, tmp_path / "b.zarr", scheduler=c.scheduler_address, **options)
+    assert killed
     assert content(tmp_path / "a.zarr") == content(tmp_path / "b.zarr")
 
 
