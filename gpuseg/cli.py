@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -903,6 +904,31 @@ def predict(
 
 
 # --- parts of the commands --------------------------------------------------------------------
+
+
+class _Accel(StrEnum):
+    enable = "enable"
+    disable = "disable"
+    status = "status"
+
+
+@app.command()
+def accel(
+    action: Annotated[
+        _Accel, typer.Argument(help="enable: GPUSEG_ACCEL=1 counts from now on; disable: never.")
+    ] = _Accel.status,
+) -> None:
+    """Serve scripts for scikit-image, SciPy and scikit-learn where GPUSEG_ACCEL=1 is set."""
+    from .accel import _opt_in
+
+    if action is _Accel.enable:
+        print(f"wrote {shown(_opt_in.enable())}: GPUSEG_ACCEL=1 counts in this environment")
+    elif action is _Accel.disable:
+        was = "removed" if _opt_in.disable() else "there is no"
+        print(f"{was} {shown(_opt_in.path())}: GPUSEG_ACCEL is not looked at")
+    else:
+        rows = _opt_in.status()
+        print_rows([(name, shown(value)) for name, value in rows.items()])
 
 
 def _using(device: str):

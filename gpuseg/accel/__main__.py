@@ -1,4 +1,8 @@
-"""``python -m gpuseg.accel [-v] [--profile] script.py|-m module|-c code [arguments]``."""
+"""``python -m gpuseg.accel [-v] [--profile] script.py|-m module|-c code [arguments]``.
+
+``-v`` tells of every call where it ran and why, ``--profile`` prints a table of them at the end,
+``--always`` serves what can be served, not only what is faster.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import os
 import runpy
 import sys
 
-USAGE = "usage: python -m gpuseg.accel [-v] [--profile] script.py | -m module | -c code [arguments]"
+USAGE = (
+    "usage: python -m gpuseg.accel [-v] [--profile] [--always] "
+    "script.py | -m module | -c code [arguments]"
+)
 
 
 def main(argv: list[str]) -> int:
-    options = {"-v": False, "--profile": False}
+    options = {"-v": False, "--profile": False, "--always": False}
     while argv and argv[0] in options:
         options[argv.pop(0)] = True
     if not argv or argv[0] in {"-h", "--help"}:
@@ -26,7 +33,7 @@ def main(argv: list[str]) -> int:
 
     if options["-v"]:
         _tell_on_stderr()
-    install()
+    install(always=options["--always"])
     if not options["--profile"]:
         _run(kind, argv)
         return 0
@@ -60,11 +67,16 @@ def _run(kind: str, argv: list[str]) -> None:
     else:
         sys.argv = list(argv)
         sys.path[0] = os.path.dirname(os.path.abspath(argv[0]))
-        runpy.run_path(argv[0], run_name="__main__")
+        with open(argv[0], "rb") as file:
+            code = file.read()
+        exec(compile(code, argv[0], "exec"), vars(_main_module(argv[0])))
 
 
-def _main_module():
+def _main_module(file: str | None = None):
+    """A module in the place of this one, which stays there: what is pickled looks it up."""
     module = type(sys)("__main__")
+    if file is not None:
+        module.__file__ = file
     sys.modules["__main__"] = module
     return module
 

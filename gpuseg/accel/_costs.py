@@ -1,18 +1,104 @@
-"""What a call costs by either way on the CPU, so that only what pays is served there."""
+"""What a call costs by either way on the CPU, so that there only what pays is served.
+
+Loading Numba takes half a second, which a script of small images never earns back. So the first
+calls go to the original, until what ours would have spared has come to that half second: at most
+this much is lost on a script that ends then.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
+
+from .._backend import choose
+
+# Seconds to import Numba and make it ready, and for each function's compiled kernels.
+LOAD_NUMBA = 0.5
+LOAD_FORM = 0.02
+# What must be left of a gain, on a machine or an image that is not the one measured.
+MARGIN = 0.8
 
 
 class Cost(NamedTuple):
-    """From how many values on ours is the faster one; None where it never is."""
+    """What a call takes on the CPU, measured for the type of images for which ours gains least."""
 
-    values: int | None = None
+    original: float  # nanoseconds a value
+    ours: float  # nanoseconds a value
+    more: float  # microseconds that a call of ours takes beside
 
-    def pays(self, size: int) -> bool:
-        return self.values is not None and size >= self.values
+    def gain(self, size: int) -> float:
+        """Seconds that ours spares."""
+        return ((self.original * MARGIN - self.ours) * size - self.more * 1e3) * 1e-9
 
 
-def of(path: str) -> Cost:
-    return Cost(1 << 14)
+# By `python benchmarks/accel_costs.py` on 2 cores. What is not here is never faster on the CPU.
+# What the values of an estimator are, `_estimators.work` says.
+COSTS = {
+    "scipy.ndimage.binary_fill_holes": Cost(22.64, 3.33, 63),
+    "scipy.ndimage.binary_propagation": Cost(24.84, 6.62, 0),
+    "scipy.ndimage.gaussian_filter": Cost(11.51, 1.56, 90),
+    "scipy.ndimage.label": Cost(5.36, 2.69, 248),
+    "skimage.feature.multiscale_basic_features": Cost(481.02, 63.8, 1600),
+    "skimage.filters.apply_hysteresis_threshold": Cost(12.22, 1.43, 85),
+    "skimage.filters.difference_of_gaussians": Cost(39.33, 12.19, 98),
+    "skimage.filters.gaussian": Cost(11.78, 3.89, 89),
+    "skimage.filters.threshold_isodata": Cost(1.17, 0.33, 81),
+    "skimage.filters.threshold_local": Cost(18.93, 10.08, 37),
+    "skimage.filters.threshold_minimum": Cost(0.92, 0.29, -113),
+    "skimage.filters.threshold_otsu": Cost(1.22, 0.37, 73),
+    "skimage.filters.threshold_triangle": Cost(1.23, 0.24, 87),
+    "skimage.filters.threshold_yen": Cost(1.19, 0.34, 109),
+    "skimage.measure.label": Cost(5.31, 2.69, 148),
+    "skimage.morphology.remove_small_holes": Cost(9.17, 6.32, 378),
+    "skimage.morphology.remove_small_objects": Cost(9.05, 6.03, 185),
+    "skimage.segmentation.flood": Cost(4.54, 3.29, 0),
+    "skimage.segmentation.flood_fill": Cost(4.62, 3.07, 7),
+    "sklearn.cluster.KMeans.fit": Cost(17.04, 11.69, 1782),
+    "sklearn.ensemble.RandomForestClassifier.predict": Cost(56.05, 6.89, 0),
+    "sklearn.ensemble.RandomForestClassifier.predict_proba": Cost(55.27, 6.34, 0),
+    "sklearn.ensemble.RandomForestRegressor.predict": Cost(52.03, 6.0, 0),
+    "sklearn.metrics.classification_report": Cost(231.05, 3.71, 487),
+    "sklearn.metrics.confusion_matrix": Cost(85.09, 3.01, 333),
+    "sklearn.neighbors.KNeighborsClassifier.kneighbors": Cost(908.44, 415.66, 0),
+    "sklearn.neighbors.KNeighborsClassifier.predict": Cost(975.56, 429.16, 99),
+    "sklearn.neighbors.KNeighborsClassifier.predict_proba": Cost(1072.47, 456.87, 770),
+    "sklearn.neighbors.KNeighborsRegressor.kneighbors": Cost(908.44, 415.66, 0),
+    "sklearn.neighbors.KNeighborsRegressor.predict": Cost(993.46, 435.77, 630),
+    "sklearn.preprocessing.PolynomialFeatures.transform": Cost(2.92, 1.07, 50),
+    "sklearn.preprocessing.QuantileTransformer.transform": Cost(142.43, 58.37, 0),
+    "sklearn.tree.DecisionTreeClassifier.predict": Cost(11.08, 5.42, 140),
+    "sklearn.tree.DecisionTreeClassifier.predict_proba": Cost(8.88, 3.27, 138),
+    "sklearn.tree.DecisionTreeRegressor.predict": Cost(9.37, 3.13, 136),
+}
+
+
+class Purse:
+    """What the originals have cost too much so far, against what loading ours costs."""
+
+    def __init__(self):
+        self.always = False  # serve what can be served, for tests
+        self.forgone = 0.0
+        self.loaded: set[str] = set()
+
+    def why_not(self, path: str, size: int) -> str:
+        """Why the original should be called instead of ours; empty where ours pays."""
+        if self.always or choose(())[0].kind != "cpu":
+            return ""
+        cost = COSTS.get(path)
+        if cost is None:
+            return "no faster on the CPU"
+        gain = cost.gain(size)
+        if gain <= 0:
+            return f"no faster on the CPU for {size} values"
+        if path in self.loaded:
+            return ""
+        price = LOAD_FORM if "numba" in sys.modules else LOAD_NUMBA + LOAD_FORM
+        self.forgone += gain
+        if self.forgone < price:
+            return f"would spare {gain * 1e3:.1f} ms, and loading it take {price * 1e3:.0f}"
+        self.forgone -= price
+        self.loaded.add(path)
+        return ""
+
+
+purse = Purse()

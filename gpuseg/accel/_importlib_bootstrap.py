@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
+from collections.abc import Callable
 
 from ._serve import MISSED, Served
 
@@ -23,9 +25,13 @@ def inside(module: str | None) -> bool:
     return parts[0] in _LIBRARIES and "tests" not in parts
 
 
-def stand_in(served: Served, public_module: str):
-    """A function for the place of an original one: pickled by its public name, as that one."""
-    original, attempt, frame = served.original, served.attempt, sys._getframe
+def stand_in(package: str, name: str, form: Callable, original: Callable):
+    """A function for the place of an original one, pickled by its public name as that one is.
+
+    `form` gives the form of ours, when the first call asks for it.
+    """
+    served = Served(f"{package}.{name}", form, original)
+    attempt, frame = served.attempt, sys._getframe
 
     @functools.wraps(original)
     def call(*args, **kwargs):
@@ -36,10 +42,12 @@ def stand_in(served: Served, public_module: str):
             return result
         if served.watch is None:
             return original(*args, **kwargs)
-        with served.watch.original(served.path):
+        start = time.perf_counter()
+        try:
             return original(*args, **kwargs)
+        finally:
+            served.spent(time.perf_counter() - start)
 
-    call.__module__ = public_module
-    call.__qualname__ = call.__name__ = served.path.rpartition(".")[2]
-    call.gpuseg_served = served
+    call.__module__, call.__name__, call.__qualname__ = package, name, name
+    call.gpuseg_original = original
     return call

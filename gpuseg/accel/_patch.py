@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.abc
 import sys
 from types import ModuleType
 
-from ._table import PACKAGES, served
+from ._table import PACKAGES, estimators, served
 
-# What was in the place of a name: (module, name, what stood in its dictionary or MISSING).
 _MISSING = object()
+# What was in the place of a name: (module, name, what stood in its dictionary or _MISSING).
 _replaced: list[tuple[ModuleType, str, object]] = []
 _installed = False
 
 
-def install() -> None:
+def install(*, always: bool = False) -> None:
+    """Let gpuseg serve what scripts call of scikit-image, SciPy's images and scikit-learn.
+
+    Names are replaced in those packages, in the ones that are imported later too. A name that a
+    script has imported before is not: install first, then import.
+
+    Parameters
+    ----------
+    always : bool, optional
+        Serve what can be served, not only what is faster: to test the answers.
+
+    Examples
+    --------
+    >>> import gpuseg.accel
+    >>> gpuseg.accel.install()
+    >>> from skimage.filters import threshold_otsu
+    >>> gpuseg.accel.uninstall()
+    """
     global _installed
+    from ._costs import purse
+
+    purse.always = always
     if _installed:
         return
     _installed = True
@@ -27,6 +46,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
+    """Put the original names back. What a script has imported meanwhile goes on being served."""
     global _installed
     _installed = False
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
@@ -39,6 +59,7 @@ def uninstall() -> None:
 
 
 def installed() -> bool:
+    """Whether names are replaced."""
     return _installed
 
 
@@ -70,7 +91,7 @@ class _Loader(importlib.abc.Loader):
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        # The module is the loader's own: only the moment after it has run is ours.
+        # The module is its loader's: only the moment after it has run is ours.
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         if _installed:
@@ -78,10 +99,10 @@ class _Loader(importlib.abc.Loader):
 
 
 def _defines(module: str) -> bool:
-    """Whether a module is one of scikit-image's that define public functions, with a public name.
+    """Whether a module of scikit-image defines public functions and has a public name itself.
 
-    Names are replaced there too, as people import from there. Only before anybody can have the
-    original function: that one can no longer be pickled, as its name leads to another.
+    Names are replaced there too, as people import from there; but only before anybody can have
+    the original function, which can no longer be pickled: its name leads to another.
     """
     package, _, name = module.rpartition(".")
     return package.startswith("skimage.") and package in PACKAGES and not name.startswith("_")
@@ -91,56 +112,86 @@ def _defines(module: str) -> bool:
 
 
 def _patch_package(module: ModuleType) -> None:
-    package = module.__name__
-    if package.startswith("skimage.") and "__getattr__" in vars(module):
-        # Its functions are loaded when they are asked for: what is asked is replaced.
-        _replace(module, "__getattr__", _lazily(module, vars(module)["__getattr__"]))
-    for name in set(_wanted(package)) & set(vars(module)):
-        _replace(module, name, stand_in_for(package, name, vars(module)[name]))
+    """Replace the functions that are there, and see to the names that are asked for later.
+
+    Estimators are taken away until somebody asks for them: ours need the originals of several
+    packages, which may be in the midst of being imported.
+    """
+    package, names = module.__name__, vars(module)
+    for name in set(served(package)) & set(names):
+        _replace(module, name, _function(package, name, names[name]))
+    hidden = {name: names[name] for name in estimators(package) if name in names}
+    _replace(module, "__getattr__", _asked(module, names.get("__getattr__"), hidden))
+    for name in hidden:
+        _replaced.append((module, name, names.pop(name)))
 
 
 def _patch_defining(module: ModuleType) -> None:
     package = module.__name__.rpartition(".")[0]
-    for name in _wanted(package):
+    for name in served(package):
         thing = vars(module).get(name)
         if getattr(thing, "__module__", None) == module.__name__:
-            _replace(module, name, stand_in_for(package, name, thing))
+            _replace(module, name, _function(package, name, thing))
 
 
-def _lazily(module: ModuleType, getattr_of_package):
+def _asked(module: ModuleType, loads, hidden: dict):
+    """What is asked for a name that is not in a package's dictionary; `loads` was asked before."""
+    from ._importlib_bootstrap import inside
+
     package = module.__name__
 
-    @functools.wraps(getattr_of_package)
-    def lazily(name: str):
-        thing = getattr_of_package(name)
-        if not _installed or name not in _wanted(package):
+    def __getattr__(name: str):
+        theirs = inside(sys._getframe(1).f_globals.get("__name__"))
+        if name in hidden:
+            original = hidden[name]
+            if not theirs:
+                setattr(module, name, _class(package, name, original))
+                return vars(module)[name]
+            return original
+        if loads is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        thing = loads(name)
+        home = _home(package, name, thing)
+        if theirs or home is None:
             return thing
-        # The package keeps a function that has the name of its module.
-        vars(module).pop(name, None)
-        _replace(module, name, stand_in_for(package, name, thing))
-        return vars(module)[name]
+        stand_in = _function(home, name, thing)
+        _replace(module, name, stand_in)
+        return stand_in
 
-    return lazily
+    return __getattr__
 
 
-@functools.cache
-def _wanted(package: str) -> dict:
-    return served(package)
+def _home(package: str, name: str, thing) -> str | None:
+    """The package under whose name a function is served: one of scikit-image's stands in two."""
+    if name in served(package):
+        return package
+    for other in PACKAGES:
+        module = sys.modules.get(other) if other.startswith("skimage.") else None
+        if module is None or name not in served(other):
+            continue
+        if getattr(module, name, None) in {thing, _stand_ins.get(thing)}:
+            return other
+    return None
 
 
 _stand_ins: dict = {}
 
 
-def stand_in_for(package: str, name: str, thing):
+def _function(package: str, name: str, thing):
     """What takes the place of an original function, one for all places where it stands."""
     from ._importlib_bootstrap import stand_in
-    from ._serve import Served
 
-    original = getattr(thing, "gpuseg_served", None)
-    original = thing if original is None else original.original
+    original = getattr(thing, "gpuseg_original", thing)
     if original not in _stand_ins:
-        served_by = Served(f"{package}.{name}", _wanted(package)[name], original)
-        _stand_ins[original] = stand_in(served_by, package)
+        _stand_ins[original] = stand_in(package, name, served(package)[name], original)
+    return _stand_ins[original]
+
+
+def _class(package: str, name: str, original: type) -> type:
+    from ._estimators import stand_in_class
+
+    if original not in _stand_ins:
+        _stand_ins[original] = stand_in_class(package, name, original)
     return _stand_ins[original]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,15 +36,10 @@ class Profile:
     def missed(self, path: str, reason: str) -> None:
         self._row(path).reasons[reason] += 1
 
-    @contextlib.contextmanager
-    def original(self, path: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            row = self._row(path)
-            row.original += 1
-            row.original_seconds += time.perf_counter() - start
+    def original(self, path: str, seconds: float) -> None:
+        row = self._row(path)
+        row.original += 1
+        row.original_seconds += seconds
 
     def __str__(self) -> str:
         table = [("function", "gpuseg", "where", "seconds", "original", "seconds", "why")]
@@ -65,10 +59,10 @@ class Profile:
 @contextlib.contextmanager
 def profiling() -> Iterator[Profile]:
     """Collect calls while the block runs."""
-    from ._serve import Served
+    from ._serve import Ledger
 
-    before, Served.watch = Served.watch, Profile()
+    before, Ledger.watch = Ledger.watch, Profile()
     try:
-        yield Served.watch
+        yield Ledger.watch
     finally:
-        Served.watch = before
+        Ledger.watch = before

@@ -91,14 +91,6 @@ def binary_fill_holes(input, structure=None, output=None, origin=0, *, axes=None
     return ~filters.flood_masks(seeds, outside, connectivity=connectivity)
 
 
-FORMS = {
-    "scipy.ndimage": {
-        form.__name__: form
-        for form in (binary_fill_holes, binary_propagation, gaussian_filter, label, median_filter)
-    }
-}
-
-
 def _only(**arguments) -> None:
     """Refuse what is not the default."""
     for name, (value, default) in arguments.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import time
@@ -10,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .._backend import Unserved, choose
-from . import _costs
+from . import _cache
+from ._costs import purse
 from ._table import OTHER_KINDS
 
 log = logging.getLogger("gpuseg.accel")
@@ -19,39 +21,78 @@ log = logging.getLogger("gpuseg.accel")
 MISSED = object()
 
 
-class Served:
-    """A function of another package, the form of ours that can serve it, and for which calls."""
+class Ledger:
+    """What is told of the calls of one name."""
 
     # What collects the calls for a profile; None while there is none.
     watch = None
 
+    def __init__(self, path: str):
+        self.path = path
+
+    def served(self, array, seconds: float) -> None:
+        if not log.isEnabledFor(logging.INFO) and self.watch is None:
+            return
+        where, why = choose(())
+        if log.isEnabledFor(logging.INFO):
+            shape = "x".join(map(str, array.shape))
+            log.info("%s: %s, %s %s, %.2f ms (%s)", self.path, where, shape, array.dtype,
+                     seconds * 1e3, why)  # fmt: skip
+        if self.watch is not None:
+            self.watch.served(self.path, str(where), seconds)
+
+    def missed(self, reason: str) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log.info("%s: original (%s)", self.path, reason)
+        if self.watch is not None:
+            self.watch.missed(self.path, reason)
+
+    def spent(self, seconds: float) -> None:
+        """What an original call took."""
+        if self.watch is not None:
+            self.watch.original(self.path, seconds)
+
+
+class Served(Ledger):
+    """A function of another package, the form of ours that can serve it, and for which calls."""
+
     def __init__(self, path: str, form: Callable, original: Callable):
-        self.path, self.form, self.original = path, form, original
-        self.names = _shared(form, original)
-        self.positional = _positional(form, original, self.names)
-        self.first = next(iter(inspect.signature(original).parameters))
+        super().__init__(path)
+        self._form, self.original = form, original
         self.other_kinds = OTHER_KINDS.get(path, {})
-        self.cost = _costs.of(path)
+        self.first = next(iter(inspect.signature(original).parameters))
+
+    @functools.cached_property
+    def form(self) -> Callable:
+        return self._form()
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """The arguments that mean the same to both."""
+        return _shared(self.form, self.original)
+
+    @functools.cached_property
+    def positional(self) -> int:
+        """How many of them can be given by position."""
+        return _positional(self.form, self.original, self.names)
 
     def attempt(self, args: tuple, kwargs: dict):
-        """The result of our form, or MISSED with the reason logged."""
+        """The result of our form, or MISSED with the reason told."""
         reason = self.refuses(args, kwargs)
         if not reason:
             start = time.perf_counter()
             try:
-                result = self._run(args, kwargs)
+                result = _cache.run(self.form, args, kwargs)
             except Unserved as refusal:
                 reason = str(refusal)
             except Exception as error:
                 # The original's answer, or the error that it raises, is what was asked for.
                 reason = f"{type(error).__name__}: {error}"
             else:
-                self._tell(args, kwargs, time.perf_counter() - start)
+                array = args[0] if args else kwargs[self.first]
+                self.served(array, time.perf_counter() - start)
                 return result
-        if log.isEnabledFor(logging.INFO):
-            log.info("%s: original (%s)", self.path, reason)
-        if self.watch is not None:
-            self.watch.missed(self.path, reason)
+        self.missed(reason)
         return MISSED
 
     def refuses(self, args: tuple, kwargs: dict) -> str:
@@ -63,33 +104,17 @@ class Served:
         image = args[0] if args else kwargs.get(self.first)
         if type(image) is not np.ndarray:
             return f"{self.first} is no NumPy array, but {type(image).__name__}"
-        if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
+        kind = image.dtype.kind
+        if kind not in "buif" or image.dtype.itemsize > 8:
             return f"{self.first} holds {image.dtype}"
         if not image.size or not image.ndim:
             return f"{self.first} has shape {image.shape}"
-        if image.dtype.kind in self.other_kinds:
-            return self.other_kinds[image.dtype.kind]
+        if kind in self.other_kinds:
+            return self.other_kinds[kind]
         for value in (*args[1:], *kwargs.values()):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
-        if choose((image,))[0].kind == "cpu" and not self.cost.pays(image.size):
-            return f"not faster on the CPU for {image.size} values"
-        return ""
-
-    def _run(self, args, kwargs):
-        return self.form(*args, **kwargs)
-
-    def _tell(self, args, kwargs, seconds: float) -> None:
-        if not log.isEnabledFor(logging.INFO) and self.watch is None:
-            return
-        image = args[0] if args else kwargs[self.first]
-        where, why = choose((image,))
-        if log.isEnabledFor(logging.INFO):
-            shape = "x".join(map(str, image.shape))
-            log.info("%s: %s, %s %s, %.2f ms (%s)", self.path, where, shape, image.dtype,
-                     seconds * 1e3, why)  # fmt: skip
-        if self.watch is not None:
-            self.watch.served(self.path, str(where), seconds)
+        return purse.why_not(self.path, image.size)
 
 
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import features, filters, measure
+from .. import filters, measure
 from .._backend import Unserved, choose, is_cupy, skimage
 
 
-def label(label_image, background=None, return_num=False, connectivity=None):  # noqa: FBT002
+def label(label_image, background=None, return_num=False, connectivity=None):
     if label_image.dtype.kind == "f":
         raise Unserved("scikit-image rounds floating-point images to integers")
     if label_image.shape[-1] == 1:
@@ -17,7 +17,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):  #
         return measure.label(label_image, background, return_num, connectivity)
     if not is_cupy(label_image) and choose((label_image,))[0].kind == "cpu":
         raise Unserved("not faster on the CPU for integers")
-    labels, count = measure.label(label_image, background, True, connectivity)  # noqa: FBT003
+    labels, count = measure.label(label_image, background, True, connectivity)
     labels = labels.astype(np.int64)
     return (labels, count) if return_num else labels
 
@@ -32,9 +32,9 @@ def threshold_local(
 
 def multiscale_basic_features(
     image,
-    intensity=True,  # noqa: FBT002
-    edges=True,  # noqa: FBT002
-    texture=True,  # noqa: FBT002
+    intensity=True,
+    edges=True,
+    texture=True,
     sigma_min=0.5,
     sigma_max=16,
     num_sigma=None,
@@ -42,20 +42,15 @@ def multiscale_basic_features(
     *,
     channel_axis=None,
 ):
+    from ..features import filter_bank  # imports scikit-learn
+
     kinds = {"gaussian": intensity, "sobel": edges, "hessian_eigenvalues": texture}
     lowest, highest = np.log2(sigma_min), np.log2(sigma_max)
     if num_sigma is None:
         num_sigma = int(highest - lowest + 1)
-    return features.filter_bank(
+    return filter_bank(
         skimage(image, "util").img_as_float32(image),
         np.logspace(lowest, highest, num=num_sigma, base=2),
         [kind for kind, wanted in kinds.items() if wanted],
         channel_axis=channel_axis,
     )
-
-
-FORMS = {
-    "skimage.feature": {"multiscale_basic_features": multiscale_basic_features},
-    "skimage.filters": {"threshold_local": threshold_local},
-    "skimage.measure": {"label": label},
-}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 # A package whose names are served, and the module of gpuseg that has them under the same names.
 PACKAGES = {
-    "skimage.feature": "features",
+    "skimage.feature": None,
     "skimage.filters": "filters",
     "skimage.measure": "measure",
     "skimage.metrics": "metrics",
@@ -23,6 +23,17 @@ PACKAGES = {
     "sklearn.neighbors": "estimators",
     "sklearn.preprocessing": "estimators",
     "sklearn.tree": "estimators",
+}
+
+# Functions for which there is a form in a module here.
+FORMS = {
+    "scipy.ndimage": (
+        "_scipy",
+        ("binary_fill_holes", "binary_propagation", "gaussian_filter", "label", "median_filter"),
+    ),
+    "skimage.feature": ("_skimage", ("multiscale_basic_features",)),
+    "skimage.filters": ("_skimage", ("threshold_local",)),
+    "skimage.measure": ("_skimage", ("label",)),
 }
 
 # Public namesakes that do something else, or not the same, and why they stay as they are.
@@ -40,45 +51,61 @@ LEFT = {
 
 
 # Types of images for which a form gives other answers than scikit-image: kinds of NumPy's dtypes.
-OTHER_KINDS = dict.fromkeys(
-    (
-        "skimage.filters.threshold_isodata",
-        "skimage.filters.threshold_minimum",
-        "skimage.filters.threshold_otsu",
-        "skimage.filters.threshold_triangle",
-        "skimage.filters.threshold_yen",
-    ),
-    {"b": "a threshold between False and True is False, scikit-image's in 256 bins between them"},
-)
+_BOOL = {"b": "scikit-image divides what lies between False and True in 256 bins"}
+OTHER_KINDS = {
+    "skimage.filters.threshold_isodata": _BOOL,
+    "skimage.filters.threshold_minimum": _BOOL,
+    "skimage.filters.threshold_otsu": _BOOL,
+    "skimage.filters.threshold_triangle": _BOOL,
+    "skimage.filters.threshold_yen": _BOOL,
+}
 
 
 @functools.cache
 def served(package: str) -> dict[str, Callable]:
-    """The names of a package that are served, each with the form that gives its answers."""
-    forms = dict(_namesakes(package)) | _adapters(package)
-    return {name: forms[name] for name in sorted(forms) if f"{package}.{name}" not in LEFT}
+    """Functions that are served where the package has them, each with what gives its form."""
+    names = _namesakes(package) | _written(package)
+    return {name: names[name] for name in sorted(names) if f"{package}.{name}" not in LEFT}
 
 
-def _namesakes(package: str):
-    module = PACKAGES[package]
-    if module is None:
-        return
-    ours = importlib.import_module(f"gpuseg.{module}")
-    theirs = set(_public_names(package))
-    for name in ours.__all__:
-        form = getattr(ours, name)
-        if name in theirs and inspect.isfunction(form):
-            yield name, form
+def table() -> dict[str, Callable]:
+    """Every function that is served here, by its path, with its form."""
+    forms = {}
+    for package in PACKAGES:
+        theirs = importlib.import_module(package).__all__
+        forms |= {f"{package}.{n}": form() for n, form in served(package).items() if n in theirs}
+    return forms
 
 
-def _public_names(package: str) -> list[str]:
-    """The names of a package, as its stub tells them where they are loaded when asked for."""
-    module = importlib.import_module(package)
-    return list(getattr(module, "__all__", ()))
+def estimators(package: str) -> list[str]:
+    """The names of scikit-learn's estimators in a package that ours stand for."""
+    if not package.startswith("sklearn.") or PACKAGES[package] != "estimators":
+        return []
+    ours = set(importlib.import_module("gpuseg.estimators").__all__)
+    theirs = vars(importlib.import_module(package))
+    return sorted(name for name in ours & set(theirs) if inspect.isclass(theirs[name]))
 
 
-def _adapters(package: str) -> dict[str, Callable]:
-    """Forms written for a package, where a namesake alone does not give its answers."""
-    from . import _scipy, _skimage
+def _namesakes(package: str) -> dict[str, Callable]:
+    """Functions that the public layer has under the same name."""
+    if PACKAGES[package] in {None, "estimators"}:
+        return {}
+    ours = importlib.import_module(f"gpuseg.{PACKAGES[package]}")
+    return {
+        name: functools.partial(getattr, ours, name)
+        for name in ours.__all__
+        if inspect.isfunction(getattr(ours, name))
+    }
 
-    return {"skimage": _skimage, "scipy": _scipy}[package.partition(".")[0]].FORMS.get(package, {})
+
+def _written(package: str) -> dict[str, Callable]:
+    """Functions for which there is a form here, because a namesake alone does not give the answers.
+
+    The forms are not imported with the package that they stand for: they need others.
+    """
+
+    def form(name: str):
+        return getattr(importlib.import_module(f"gpuseg.accel.{module}"), name)
+
+    module, names = FORMS.get(package, ("", ()))
+    return {name: functools.partial(form, name) for name in names}

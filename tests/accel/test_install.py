@@ -15,7 +15,7 @@ def python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-IS_OURS = "ours = lambda f: hasattr(f, 'gpuseg_served')\n"
+IS_OURS = "ours = lambda f: hasattr(f, 'gpuseg_original')\n"
 
 
 def test_names_of_lazy_and_of_defining_modules_are_replaced_and_put_back():

@@ -1,0 +1,107 @@
+"""Calls of every function that `gpuseg.accel` serves: for the tests and for the costs."""
+
+import numpy as np
+from scipy import ndimage as ndi
+
+DTYPES = (bool, np.uint8, np.int16, np.uint16, np.float32, np.float64)
+
+
+def image(shape, dtype, seed: int = 0):
+    """Smooth noise over the range of a type, without its extremes."""
+    x = ndi.gaussian_filter(np.random.default_rng(seed).random(shape), 1.5)
+    x = (x - x.min()) / np.ptp(x)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return x > 0.5
+    if dtype.kind == "f":
+        return x.astype(dtype)
+    return (x * 0.8 * np.iinfo(dtype).max).astype(dtype)
+
+
+def _between(x, q: float) -> float:
+    return float(np.quantile(x.astype(np.float64), q))
+
+
+def _mask(x):
+    return x if x.dtype == bool else x > _between(x, 0.5)
+
+
+def _labels(x):
+    return ndi.label(_mask(x))[0]
+
+
+def _two_labels(x):
+    labels = _labels(x)
+    return labels, np.roll(labels, 2, axis=0)
+
+
+def _centre(x):
+    return tuple(n // 2 for n in x.shape)
+
+
+def _seeds(x):
+    seeds = np.zeros(x.shape, bool)
+    seeds[_centre(x)] = True
+    return seeds
+
+
+# What a function is called with for an image; where there is nothing here, with the image alone.
+# None: it does not take such an image.
+ARGUMENTS = {
+    "scipy.ndimage.binary_fill_holes": lambda x: (_mask(x),),
+    "scipy.ndimage.binary_propagation": lambda x: (_seeds(x), None, _mask(x)),
+    "scipy.ndimage.gaussian_filter": lambda x: (x, 2) if x.dtype.kind == "f" else None,
+    "scipy.ndimage.label": lambda x: (_mask(x),),
+    "scipy.ndimage.median_filter": lambda x: (x, 3),
+    "skimage.feature.multiscale_basic_features": lambda x: (x,),
+    "skimage.filters.apply_hysteresis_threshold": lambda x: (x, _between(x, 0.5), _between(x, 0.9)),
+    "skimage.filters.difference_of_gaussians": lambda x: (x, 1, 3),
+    "skimage.filters.threshold_local": lambda x: (x, 15),
+    "skimage.filters.threshold_minimum": lambda x: (x,) if x.dtype != bool else None,
+    "skimage.measure.find_contours": lambda x: (x, 0.5) if x.dtype.kind == "f" else None,
+    "skimage.measure.label": lambda x: (_mask(x),),
+    "skimage.measure.regionprops_table": lambda x: (_labels(x),),
+    "skimage.metrics.adapted_rand_error": _two_labels,
+    "skimage.metrics.variation_of_information": _two_labels,
+    "skimage.morphology.reconstruction": lambda x: (
+        (np.minimum(x, x.dtype.type(x.max() * 0.6)), x) if x.dtype != bool else None
+    ),
+    "skimage.morphology.remove_small_holes": lambda x: (_mask(x),),
+    "skimage.morphology.remove_small_objects": lambda x: (_mask(x),),
+    "skimage.segmentation.clear_border": lambda x: (_labels(x),),
+    "skimage.segmentation.expand_labels": lambda x: (_labels(x), 3),
+    "skimage.segmentation.find_boundaries": lambda x: (_labels(x),),
+    "skimage.segmentation.flood": lambda x: (_mask(x), _centre(x)),
+    "skimage.segmentation.flood_fill": lambda x: (
+        _mask(x).astype(np.uint8),
+        _centre(x),
+        7,
+    ),
+    "skimage.segmentation.mark_boundaries": lambda x: (x, _labels(x)),
+    "skimage.segmentation.watershed": lambda x: (
+        (x, ndi.label(x > _between(x, 0.9))[0]) if x.dtype != bool else None
+    ),
+}
+# Of three axes alone.
+ARGUMENTS_3D = {"skimage.measure.marching_cubes": lambda x: (x,) if x.dtype.kind == "f" else None}
+
+
+def arguments(path: str, x) -> tuple | None:
+    """What to call a function with; None where it does not take such an image."""
+    if x.ndim == 3 and path in ARGUMENTS_3D:
+        return ARGUMENTS_3D[path](x)
+    if path in ARGUMENTS_3D or (x.ndim == 3 and path in ONLY_2D):
+        return None
+    return ARGUMENTS.get(path, lambda x: (x,))(x)
+
+
+ONLY_2D = {
+    "skimage.filters.prewitt_h",
+    "skimage.filters.prewitt_v",
+    "skimage.filters.scharr_h",
+    "skimage.filters.scharr_v",
+    "skimage.filters.sobel_h",
+    "skimage.filters.sobel_v",
+    "skimage.measure.find_contours",
+    "skimage.segmentation.mark_boundaries",
+}
