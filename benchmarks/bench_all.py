@@ -69,6 +69,7 @@ def bench_function(benchmark, name, shape, who, backend, there):
 
     size = cases.size_name(shape)
     more = {"function": name, "size": size, "ndim": len(shape), "backend": backend,
+            "resident": there,
             "series": f"{name} {'table' if len(shape) == 1 else f'{len(shape)}-D'}"}  # fmt: skip
     with gpuseg.using(backend or "cpu"):
         result = measure(benchmark, who, call, case=f"{name} {size}",

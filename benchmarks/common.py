@@ -13,7 +13,7 @@ the same number of threads. Beside the times of pytest-benchmark each member not
 `bytes`
     What the call must read and write at the least: its arrays and its result.
 
-`report.py` turns the saved JSON into a page and into the tables of the READMEs.
+`report.py` turns saved runs into a page and into the tables of the READMEs.
 """
 
 from __future__ import annotations
@@ -148,6 +148,12 @@ def device_bandwidth(count: int = 2**30) -> float:
     target = cupy.empty_like(source)
     seconds, _ = device_seconds(lambda: cupy.copyto(target, source))
     return 2 * count / seconds
+
+
+def device_name() -> str:
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
 
 
 @functools.lru_cache(maxsize=4)

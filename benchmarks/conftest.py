@@ -24,4 +24,5 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     bandwidth = {"cpu": common.copy_bandwidth()}
     if info["cuda"]["available"]:
         bandwidth["cuda"] = common.device_bandwidth()
+        machine_info["gpu"] = common.device_name()
     machine_info["copy_bytes_per_s"] = bandwidth
