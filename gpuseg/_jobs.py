@@ -282,7 +282,7 @@ METHODS: dict[str, Method] = {name: _automatic(name) for name in AUTOMATIC} | {
 }
 
 # Those whose answer for the whole is found chunk by chunk.
-CHUNKED = (*AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local")
+CHUNKED = (*AUTOMATIC, "manual", "multiotsu", "hysteresis", "objects", "local", "kmeans")
 
 # What every method goes with.
 _COMMON = frozenset({"method", "background", "sigma", "connectivity", "label", "min_size", "nan"})
@@ -331,9 +331,8 @@ def check_chunked(options: Options) -> None:
             f"--method {options.method} needs the whole image in memory; for volumes there are "
             f"{', '.join(CHUNKED)}"
         )
-    if options.max_distance is not None or options.spatial_weight is not None:
-        name = "max-distance" if options.max_distance is not None else "spatial-weight"
-        raise UsageError(f"--{name} needs the whole image in memory")
+    if options.max_distance is not None:
+        raise UsageError("--max-distance needs the whole image in memory")
     if options.nan != "raise":
         raise UsageError("--nan omit needs the whole image in memory")
 

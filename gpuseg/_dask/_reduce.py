@@ -13,16 +13,16 @@ from ._connected import threads
 _AT_ONCE = 8
 
 
-def each(function, arrays, *given, places=False) -> list[Delayed]:
+def each(function, arrays, *given, along=(), places=False) -> list[Delayed]:
     """A function of every chunk of arrays that are in the same chunks.
 
-    It takes what is given, which may be lazy, where the chunk begins if `places`, and the chunks.
+    It takes what is given, which may be lazy; of each list in `along` what is for the chunk; where
+    the chunk begins, if `places`; and the chunks.
     """
     blocks = (x.to_delayed(optimize_graph=False).reshape(-1) for x in arrays)
     task = dask.delayed(_alone, pure=True)
-    if places:
-        blocks = (origins(arrays[0]), *blocks)
-    return [task(function, *given, *block) for block in zip(*blocks)]
+    lists = (*along, origins(arrays[0])) if places else along
+    return [task(function, *given, *block) for block in zip(*lists, *blocks)]
 
 
 def origins(x) -> list[tuple[int, ...]]:

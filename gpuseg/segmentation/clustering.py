@@ -84,7 +84,8 @@ def kmeans(
     int32 array of the shape of the image without its channels, or KMeansResult
         The clusters from 0 on. They are numbered by their mean in the first column, the darkest
         first, or as in `init`, if it is an array. The result has the fields ``labels``,
-        ``centers`` (float64), ``inertia`` (the sum of squared distances) and ``n_iter``.
+        ``centers`` (float64), ``inertia`` (the sum of squared distances; of a Dask array a lazy
+        one of no axes) and ``n_iter``.
 
     Raises
     ------
@@ -100,6 +101,11 @@ def kmeans(
     of such numbers are exact, so every backend and any number of threads find the same clusters.
 
     Beside image and labels it needs 4 bytes a pixel and feature, and 4 bytes a pixel at the end.
+
+    Of a Dask array the centers are found at once; labels and inertia are lazy. Every chunk is
+    computed twice before the first step and once in each (but not of values of 8 or 16 bits alone,
+    which are counted): persist what takes long to compute. In memory is what one chunk at a time
+    needs; with a mask, 24 bytes for each row of each chunk.
 
     References
     ----------
@@ -130,6 +136,11 @@ def kmeans(
         tol=tol,
     )
     return KMeansResult(*found) if return_result else found[0]
+
+
+def kmeans_part(work, image, *args, **pixels):
+    """A step of `kmeans` for a part of an image, where calls run now."""
+    return run(kmeans_part, work, image, *args, **pixels)
 
 
 @contract(SamePartition(ari=0.99))

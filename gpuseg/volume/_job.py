@@ -245,7 +245,12 @@ def estimate(
     folder = Path.cwd() if output is None else Path(output).absolute().parent
     stages = _stage_names(options)
     voxels = math.prod(volume.shape)
-    passes = 1 + (options.method in (*_jobs.AUTOMATIC, "multiotsu", "objects", "kmeans"))
+    passes = 1 + (options.method in (*_jobs.AUTOMATIC, "multiotsu", "objects"))
+    if options.method == "kmeans":
+        # It counts small whole numbers once; it looks at other values in each of its steps.
+        counted = volume.dtype.kind in "bui" and volume.dtype.itemsize <= 2
+        counted = counted and not (options.sigma or options.background or options.spatial_weight)
+        passes = 3 if counted else 3 + _STEPS
     return Estimate(
         volume.shape,
         str(volume.dtype),
@@ -331,7 +336,8 @@ def _bytes_a_voxel(volume: Volume, options: _jobs.Options) -> float:
     """Peak of a block, its surroundings included, for each of its voxels; measured, rounded up."""
     filtered = 4 if volume.dtype.kind == "f" and volume.dtype.itemsize <= 4 else 8
     steps = 2 + (options.background is not None) * 2 if _depth(options) else 0
-    return 2 * volume.dtype.itemsize + steps * filtered + 20
+    places = 8 * volume.ndim if options.spatial_weight else 0
+    return 2 * volume.dtype.itemsize + steps * filtered + 20 + places
 
 
 def _peak(volume, options, block, workers: int, scheduler: str) -> int:
@@ -346,6 +352,8 @@ def _peak(volume, options, block, workers: int, scheduler: str) -> int:
 _PARKED = 128 << 20  # what waits between two passes in memory before it goes to a file
 
 _SIDES = {2: (4096, 2048, 1024, 512), 3: (256, 128, 64)}
+# Steps that clusters take: often 10, seldom more than this.
+_STEPS = 30
 
 
 def _plan(volume: Volume, options, memory, workers, scheduler: str):

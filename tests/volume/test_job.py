@@ -61,6 +61,8 @@ def whole(grey, **options):
         {"method": "hysteresis", "low": 7000.0, "high": 7500.0, "foreground": "dark"},
         {"method": "local", "window": 11},
         {"method": "objects", "object_size": (20, 5000)},
+        {"method": "kmeans", "classes": 3},
+        {"method": "kmeans", "classes": 2, "sigma": 1.0, "spatial_weight": 5.0},
     ],
     ids=lambda o: "-".join(map(str, o.values())),
 )

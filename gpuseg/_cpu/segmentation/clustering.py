@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -42,66 +43,98 @@ def run_kmeans(
         centers = centers[np.argsort(centers[:, 0], kind="stable")]
     labels, distances = steps.nearest(table, centers.astype(np.float32))
     inertia = float(distances.sum(dtype=np.float64))
-    labels = _spread(labels, image.shape[:-1], mask, -1)
+    labels = spread(labels, image.shape[:-1], mask, -1)
     return labels, centers + offsets, inertia, n_iter
 
 
 def feature_table(steps, image, features, weights, mask):
     """Every feature of every pixel, less its offset, rounded to so few bits that sums are exact."""
     xp, shape = array_namespace(image), image.shape[:-1]
-    columns = [(image[..., c], 1.0) for c in range(image.shape[-1])]
-    if features is not None:
-        columns += [(features[..., c], 1.0) for c in range(features.shape[-1])]
-    for a, weight in enumerate(weights):
-        line = xp.arange(shape[a], dtype=xp.int32)
-        line = line.reshape([-1 if a == b else 1 for b in range(len(shape))])
-        columns.append((xp.broadcast_to(line, shape), weight))
     count = int(np.prod(shape)) if mask is None else int(xp.count_nonzero(mask))
-    bits = min(23, 52 - count.bit_length())
-    table, offsets = xp.empty((len(columns), count), xp.float32), np.zeros(len(columns))
-    for q, (column, weight) in enumerate(columns):
-        column = xp.ravel(column) if mask is None else column[mask]
-        if column.dtype in (bool, np.float16):
-            column = column.astype(xp.float32)
-        low, high = float(column.min()), float(column.max())
-        offset = low / 2 + high / 2
-        reach = (high - offset) * weight
-        step = 2.0 ** (np.frexp(reach)[1] - bits) if reach else 1.0
+    width = image.shape[-1] + len(weights) + (0 if features is None else features.shape[-1])
+    table, offsets = xp.empty((width, count), xp.float32), np.zeros(width)
+    for q, (column, weight) in enumerate(columns(image, features, weights, mask)):
+        offset, step = scale(float(column.min()), float(column.max()), weight, count)
         steps.rounded(column, offset, weight / step, np.float32(step), table[q])
         offsets[q] = offset * weight
     return table, offsets
 
 
+def columns(image, features, weights, mask, origin=None):
+    """Each feature of the pixels, and what it weighs; of an image that begins at `origin`."""
+    xp, shape = array_namespace(image), image.shape[:-1]
+
+    def flat(column):
+        column = xp.ravel(column) if mask is None else column[mask]
+        return column.astype(xp.float32) if column.dtype in (bool, np.float16) else column
+
+    for stack in (image, features):
+        if stack is not None:
+            yield from ((flat(stack[..., c]), 1.0) for c in range(stack.shape[-1]))
+    for a, weight in enumerate(weights):
+        first = 0 if origin is None else origin[a]
+        line = xp.arange(first, first + shape[a], dtype=xp.int32)
+        line = line.reshape([-1 if a == b else 1 for b in range(len(shape))])
+        yield flat(xp.broadcast_to(line, shape)), weight
+
+
+def scale(low: float, high: float, weight: float, count: int) -> tuple[float, float]:
+    """What is taken off a feature, and the power of two that it is rounded to a multiple of."""
+    offset = low / 2 + high / 2
+    reach = (high - offset) * weight
+    bits = min(23, 52 - count.bit_length())
+    return offset, (2.0 ** (np.frexp(reach)[1] - bits) if reach else 1.0)
+
+
 def _start(table, offsets, n_clusters, init, random_state):
     """The first centers, less the offsets, and whether they were asked for by name."""
-    from sklearn.cluster import kmeans_plusplus
-    from sklearn.utils import check_random_state
-
+    count = table.shape[1]
     _check_distinct(table, n_clusters)
     if not isinstance(init, str):
         return asnumpy(init) - offsets, False
-    random_state = check_random_state(random_state)
-    count = table.shape[1]
-    chosen = np.arange(count)
-    if count > _SAMPLE:
-        chosen = np.unique(random_state.randint(0, count, _SAMPLE, dtype=np.int64))
+    random_state, chosen = drawn(count, random_state)
     sample = _rows(table, array_namespace(table).asarray(chosen))
+    return first_centers(sample, n_clusters, init, random_state), True
+
+
+def drawn(count: int, random_state):
+    """The source of drawing, and the numbers of the pixels that the first centers are from."""
+    from sklearn.utils import check_random_state
+
+    random_state = check_random_state(random_state)
+    if count <= _SAMPLE:
+        return random_state, np.arange(count)
+    return random_state, np.unique(random_state.randint(0, count, _SAMPLE, dtype=np.int64))
+
+
+def first_centers(sample, n_clusters, init, random_state):
+    from sklearn.cluster import kmeans_plusplus
+
     if init == "random":
         sample = np.unique(sample, axis=0)
-        return random_state.permutation(sample)[:n_clusters].astype(np.float64), True
+        return random_state.permutation(sample)[:n_clusters].astype(np.float64)
     centers, _ = kmeans_plusplus(sample, n_clusters, random_state=random_state)
-    return centers.astype(np.float64), True
+    return centers.astype(np.float64)
 
 
 def _check_distinct(table, n_clusters) -> None:
-    """Look at ever more pixels until enough of them are different."""
+    check_enough(len(some_distinct(table, n_clusters)), n_clusters)
+
+
+def check_enough(distinct: int, n_clusters: int) -> None:
+    if distinct < n_clusters:
+        raise ValueError(f"there are only {distinct} different pixels, for {n_clusters} clusters")
+
+
+def some_distinct(table, n_clusters):
+    """Different pixels, as many as clusters if there are: in ever more pixels until there are."""
     count = table.shape[1]
     for size in (16 * n_clusters, 4096 * n_clusters, count):
         size = min(size, count)
-        distinct = len(np.unique(_rows(table, slice(None, None, count // size)), axis=0))
-        if distinct >= n_clusters:
-            return
-    raise ValueError(f"there are only {distinct} different pixels, for {n_clusters} clusters")
+        distinct = np.unique(_rows(table, slice(None, None, count // size)), axis=0)
+        if len(distinct) >= n_clusters:
+            break
+    return distinct[:n_clusters]
 
 
 def _rows(table, chosen):
@@ -124,12 +157,24 @@ def _mean_variance(table) -> float:
 
 
 def _lloyd(steps, table, centers, max_iter, tol):
+    return lloyd(
+        partial(steps.sums, table), partial(farthest, steps, table), centers, max_iter, tol
+    )
+
+
+def lloyd(sums_of, farthest_of, centers, max_iter, tol):
+    """Move centers until they stay, and how often they moved.
+
+    ``sums_of(centers)`` gives the sums and counts of the clusters, and ``farthest_of(centers,
+    count)`` so many pixels, see `farthest`.
+    """
     n_iter, shift = 0, np.inf
     while n_iter < max_iter and shift > tol:
         n_iter += 1
-        sums = steps.sums(table, centers.astype(np.float32))
-        if not sums[:, -1].all():
-            _fill_empty(steps, table, centers, sums)
+        sums = sums_of(centers.astype(np.float32))
+        empty = np.flatnonzero(sums[:, -1] == 0)
+        if empty.size:
+            _fill_empty(sums, empty, farthest_of(centers.astype(np.float32), empty.size))
         there = sums[:, -1] > 0
         moved = centers.copy()
         moved[there] = sums[there, :-1] / sums[there, -1:]
@@ -138,19 +183,83 @@ def _lloyd(steps, table, centers, max_iter, tol):
     return centers, n_iter
 
 
-def _fill_empty(steps, table, centers, sums) -> None:
-    """Give each cluster without a pixel the one that is farthest from its center."""
-    labels, distances = steps.nearest(table, centers.astype(np.float32))
-    for empty in np.flatnonzero(sums[:, -1] == 0):
-        farthest = int(distances.argmax())
-        pixel = asnumpy(table[:, farthest]).astype(np.float64)
-        row = np.append(pixel, 1.0)
-        sums[int(labels[farthest])] -= row
-        sums[empty] = row
-        distances[farthest] = -1
+def _fill_empty(sums, empty, pixels) -> None:
+    """Give each cluster without a pixel one that is far from its center."""
+    for cluster, pixel in zip(empty, pixels):
+        row = np.append(pixel.features, 1.0)
+        sums[pixel.cluster] -= row
+        sums[cluster] = row
 
 
-def _spread(values, shape, mask, outside):
+class Far(NamedTuple):
+    """A pixel far from its center."""
+
+    distance: float
+    index: int
+    cluster: int
+    features: np.ndarray
+
+
+def farthest(steps, table, centers, count: int) -> list[Far]:
+    """The pixels that are farthest from their centers, the first of equals first."""
+    labels, distances = steps.nearest(table, centers)
+    found = []
+    for _ in range(min(count, table.shape[1])):
+        at = int(distances.argmax())
+        features = asnumpy(table[:, at]).astype(np.float64)
+        found.append(Far(float(distances[at]), at, int(labels[at]), features))
+        distances[at] = -1
+    return found
+
+
+# --- a part of an image -------------------------------------------------------------------------
+
+
+def kmeans_part(work, image, *args, **pixels):
+    return run_part(CPU, work, image, *args, **pixels)
+
+
+def run_part(steps, work, image, *args, features, mask, weights, origin, scales):
+    """``work(steps, table, *args)`` on the pixels of a part, rounded as those of the whole image.
+    None where it has no pixel."""
+    xp, shape = array_namespace(image), image.shape[:-1]
+    count = int(np.prod(shape)) if mask is None else int(xp.count_nonzero(mask))
+    if not count:
+        return None
+    table = xp.empty((len(scales), count), xp.float32)
+    given = columns(image, features, weights, mask, origin)
+    for row, (column, weight), (offset, step) in zip(table, given, scales):
+        steps.rounded(column, offset, weight / step, np.float32(step), row)
+    return work(steps, table, *args)
+
+
+def part_sums(steps, table, centers):
+    return steps.sums(table, centers)
+
+
+def part_labels(steps, table, centers):
+    return steps.nearest(table, centers)[0]
+
+
+def part_inertia(steps, table, centers):
+    return float(steps.nearest(table, centers)[1].sum(dtype=np.float64))
+
+
+def part_start(steps, table, n_clusters, units, chosen):
+    """Different pixels, those that were drawn, and exact sums of the features and of their squares,
+    in `units`."""
+    sums = []
+    for row, unit in zip(table, units):
+        total = squares = 0
+        for at in range(0, row.size, _PIECE):
+            piece = (row[at : at + _PIECE] / np.float32(unit)).astype(np.int64)
+            total, squares = total + int(piece.sum()), squares + int(piece @ piece)
+        sums.append((total, squares))
+    chosen = array_namespace(table).asarray(chosen)
+    return some_distinct(table, n_clusters), _rows(table, chosen), sums
+
+
+def spread(values, shape, mask, outside):
     """Values of the pixels of the mask as an image."""
     if mask is None:
         return values.reshape(shape)
@@ -216,9 +325,9 @@ def run_mixture(
     mixture = _Mixture(*(part[order] for part in mixture))
     labels, chances, likelihood = _classified(table, mixture, probabilities)
     shape = image.shape[:-1]
-    labels = _spread(labels, shape, mask, -1)
+    labels = spread(labels, shape, mask, -1)
     if chances is not None:
-        chances = xp.stack([_spread(row, shape, mask, 0) for row in chances])
+        chances = xp.stack([spread(row, shape, mask, 0) for row in chances])
     return (
         labels, chances, mixture.weights, mixture.means + offsets, mixture.covariances,
         likelihood / table.shape[1], n_iter,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..._backend import array_namespace, asnumpy, cuda_stream
-from ..._cpu.segmentation.clustering import Steps, run_kmeans, run_mixture
+from ..._cpu.segmentation.clustering import Steps, run_kmeans, run_mixture, run_part
 from ...kernels import clustering as kernel
 
 # Elements that are in float64 at a time.
@@ -14,6 +14,10 @@ def kmeans(image, *, features, weights, mask, n_clusters, init, random_state, ma
     return run_kmeans(
         CUDA, image, features, weights, mask, n_clusters, init, random_state, max_iter, tol
     )
+
+
+def kmeans_part(work, image, *args, **pixels):
+    return run_part(CUDA, work, image, *args, **pixels)
 
 
 def gaussian_mixture(image, **options):

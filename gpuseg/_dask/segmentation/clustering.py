@@ -1,0 +1,258 @@
+"""k-means of chunked images: the sums of chunks are exact, so they add up to those of the whole."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from functools import partial
+
+import dask
+import numpy as np
+from dask import array as da
+
+from ..._backend import array_namespace, asnumpy
+from ..._cpu.filters.thresholding import pieces
+from ..._cpu.segmentation import clustering as whole
+from ...kernels import histogram as kernel
+from ...segmentation.clustering import kmeans_part
+from .._connected import Grid, aligned, threads
+from .._reduce import each, joined
+
+
+def kmeans(image, *, features, weights, mask, n_clusters, init, random_state, max_iter, tol):
+    given = {"image": image, "features": features, "mask": mask}
+    pixels = _Pixels({name: x for name, x in given.items() if x is not None}, weights)
+    centers, named, variance = _start(pixels, n_clusters, init, random_state)
+    centers, n_iter = whole.lloyd(
+        pixels.sums, pixels.farthest, centers, max_iter, tol * variance if tol else 0.0
+    )
+    if named:
+        centers = centers[np.argsort(centers[:, 0], kind="stable")]
+    labels, inertia = pixels.labelled(centers.astype(np.float32))
+    return labels, centers + pixels.offsets, inertia, n_iter
+
+
+class _Pixels:
+    """Arrays in the same chunks, and how their features are rounded."""
+
+    def __init__(self, given: dict, weights):
+        self.shape = given["image"].shape[:-1]
+        self.axes = tuple(range(len(self.shape)))
+        lazy = next(x for x in given.values() if isinstance(x, da.Array))
+        self.chunks = aligned([lazy])[0].chunks[: len(self.shape)]
+        self.arrays = [
+            da.asarray(x).rechunk((*self.chunks, *(-1,) * (x.ndim - len(self.shape))))
+            for x in given.values()
+        ]
+        self.names, self.weights = tuple(given), tuple(weights)
+        self.grid = Grid(self.chunks, 0)
+        self._find_scales()
+
+    def _find_scales(self):
+        """Look at all chunks for the extremes of each feature; with a mask for how many pixels
+        there are in each row; and where there is one small whole number a pixel, how often each
+        comes."""
+        image = self.arrays[0]
+        few = image.dtype.kind in "bui" and image.dtype.itemsize <= 2 and image.shape[-1] == 1
+        few = few and "features" not in self.names and not self.weights
+        parts = dask.compute(*each(_seen, self.arrays, self.names, self.weights, few, places=True))
+        self.rows = [rows for rows, _, _ in parts]
+        self.count, self.starts = int(np.prod(self.shape)), None
+        if "mask" in self.names:
+            counts = np.zeros(self.grid.rows_shape, np.int64)
+            for n, rows in enumerate(self.rows):
+                counts[self.grid.rows(n)] = rows.reshape(counts[self.grid.rows(n)].shape)
+            ends = np.cumsum(counts).reshape(counts.shape)
+            self.count, self.starts = int(ends.flat[-1]), ends - counts
+        if not self.count:
+            raise ValueError("mask selects no element")
+        ends = np.array([ends for _, ends, _ in parts if ends is not None])
+        low, high = ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+        weights = (1.0,) * (low.size - len(self.weights)) + self.weights
+        self.scales = [
+            whole.scale(float(a), float(b), weight, self.count)
+            for a, b, weight in zip(low, high, weights)
+        ]
+        self.few = None
+        if few:
+            counts = sum(counts for _, _, counts in parts if counts is not None)
+            self._count_values(image.dtype, counts)
+        self._part = partial(_part, names=self.names, weights=self.weights, scales=self.scales)
+        self.offsets = np.array([offset * w for (offset, _), w in zip(self.scales, weights)])
+
+    def _count_values(self, dtype, counts):
+        """One pixel for each value, and how many it stands for."""
+        values = np.flatnonzero(counts)
+        least = 0 if dtype.kind == "b" else np.iinfo(dtype).min
+        pixels = (values + least).astype(np.float32)
+        ((offset, step),) = self.scales
+        table = np.empty((1, values.size), np.float32)
+        whole.CPU.rounded(pixels, offset, 1.0 / step, np.float32(step), table[0])
+        self.few = table, counts[values]
+
+    def _ranks(self, n: int):
+        """The rank of the first pixel of each row of a chunk, in a scan over everything; and how
+        many pixels each row has."""
+        if self.starts is not None:
+            return self.starts[self.grid.rows(n)].reshape(-1), self.rows[n]
+        *lead, (first, stop) = self._box(n)
+        rows = np.ravel_multi_index(
+            np.ix_(*(np.arange(*ends) for ends in lead)), self.shape[:-1]
+        ) if lead else np.zeros(1, np.int64)  # fmt: skip
+        starts = rows.reshape(-1) * self.shape[-1] + first
+        return starts, np.full(starts.size, stop - first)
+
+    def _box(self, n: int):
+        at = np.unravel_index(n, self.grid.shape)
+        return [(int(b[i]), int(b[i + 1])) for i, b in zip(at, self.grid.bounds)]
+
+    def _each(self, work, *args, own=None):
+        """A step of every chunk, with what is given, and something of its own."""
+        own = [()] * len(self.rows) if own is None else own
+        return each(self._part, self.arrays, work, args, along=[own], places=True)
+
+    def start(self, n_clusters: int, chosen):
+        """Some different pixels; the chosen ones; and of each feature the exact variance."""
+        units = [step for _, step in self.scales]
+        picked = [_picked(chosen, *self._ranks(n)) for n in range(len(self.rows))]
+        own = [(here,) for _, here in picked]
+        parts = dask.compute(*self._each(whole.part_start, n_clusters, units, own=own))
+        sample = np.empty((chosen.size, len(units)), np.float32)
+        found = [(part, place) for part, (place, _) in zip(parts, picked) if part is not None]
+        for (_, rows, _), place in found:
+            sample[place] = rows
+        distinct = np.unique(np.concatenate([part[0] for part, _ in found]), axis=0)
+        variances = []
+        for sums, unit in zip(zip(*(part[2] for part, _ in found)), units):
+            total, squares = (Fraction(sum(terms)) for terms in zip(*sums))
+            variance = squares / self.count - (total / self.count) ** 2
+            variances.append(float(variance * Fraction(unit) ** 2))
+        return distinct, sample, variances
+
+    def sums(self, centers):
+        if self.few is not None:
+            table, counts = self.few
+            labels, _ = whole.CPU.nearest(table, centers)
+            terms = (counts * table[0].astype(np.float64), counts)
+            sums = [np.bincount(labels, term, len(centers)) for term in terms]
+            return np.stack(sums, axis=1)
+        parts = self._each(whole.part_sums, centers)
+        return joined(_added, parts).compute()
+
+    def farthest(self, centers, count: int):
+        parts = dask.compute(*self._each(whole.farthest, centers, count))
+        found = []
+        for n, pixels in enumerate(parts):
+            starts, counts = self._ranks(n)
+            ends = np.cumsum(counts)
+            for pixel in pixels or ():
+                row = int(np.searchsorted(ends, pixel.index, side="right"))
+                rank = int(starts[row] + pixel.index - (ends[row] - counts[row]))
+                found.append(pixel._replace(index=rank))
+        return sorted(found, key=lambda pixel: (-pixel.distance, pixel.index))[:count]
+
+    def labelled(self, centers):
+        """The clusters and the sum of squared distances, lazy."""
+        labels = self._mapped(_labels, centers, np.int32, {})
+        inertia = self._mapped(_inertia, centers, np.float64, dict.fromkeys(self.axes, 1))
+        return labels, inertia.sum()
+
+    def _mapped(self, function, centers, dtype, adjusted):
+        """An array of what is found in each chunk."""
+        pairs = [
+            (x, (*self.axes, *(len(self.axes) + i,) * (x.ndim - len(self.axes))))
+            for i, x in enumerate(self.arrays)
+        ]
+        lines = zip(self.axes, self.shape, self.chunks)
+        pairs += [(da.arange(n, chunks=(sizes,)), (axis,)) for axis, n, sizes in lines]
+        return da.blockwise(
+            function,
+            self.axes,
+            *itertools.chain(*pairs),
+            part=self._part,
+            centers=centers,
+            adjust_chunks=adjusted,
+            concatenate=True,
+            dtype=dtype,
+            meta=self.arrays[0]._meta.sum(axis=-1).astype(dtype),
+        )
+
+
+def _seen(names, weights, few, origin, *blocks):
+    """How many pixels of the mask, if any, each row has; the extremes of each feature; and how
+    often each value comes, where they are few."""
+    pixels = dict(zip(names, blocks))
+    mask = pixels.get("mask")
+    rows = None if mask is None else asnumpy(mask.sum(axis=-1)).reshape(-1)
+    if rows is not None and not rows.any():
+        return rows, None, None
+    given = pixels["image"], pixels.get("features"), weights, mask, origin
+    ends = [(float(x.min()), float(x.max())) for x, _ in whole.columns(*given)]
+    return rows, np.array(ends).T, _value_counts(pixels["image"][..., 0], mask) if few else None
+
+
+def _value_counts(image, mask):
+    """How often each value of a type comes."""
+    if image.dtype.kind == "b":
+        least, many = 0, 2
+    else:
+        least, many = np.iinfo(image.dtype).min, 256**image.dtype.itemsize
+    image, mask = asnumpy(image), None if mask is None else asnumpy(mask)
+    with threads():
+        parts = [part for part in pieces(image, mask) if part.size]
+        return sum(kernel.integer_histogram_cpu(part, int(least), many) for part in parts)
+
+
+def _part(work, args, own, origin, *blocks, names, weights, scales):
+    pixels = {"features": None, "mask": None} | dict(zip(names, blocks))
+    return kmeans_part(
+        work, pixels.pop("image"), *args, *own, **pixels, weights=weights, origin=origin,
+        scales=scales,
+    )  # fmt: skip
+
+
+def _labels(*blocks, part, centers):
+    image, found = blocks[0], _of_chunk(whole.part_labels, part, centers, blocks)
+    mask = dict(zip(part.keywords["names"], blocks)).get("mask")
+    if found is None:
+        return array_namespace(image).full(image.shape[:-1], -1, np.int32)
+    return whole.spread(found, image.shape[:-1], mask, -1)
+
+
+def _inertia(*blocks, part, centers):
+    found = _of_chunk(whole.part_inertia, part, centers, blocks)
+    return np.full((1,) * (blocks[0].ndim - 1), found or 0.0)
+
+
+def _of_chunk(work, part, centers, blocks):
+    """What a step finds in a chunk, which comes with its places along each axis."""
+    ndim = blocks[0].ndim - 1
+    origin = [int(line[0]) for line in blocks[-ndim:]]
+    with threads():
+        return part(work, (centers,), (), origin, *blocks[:-ndim])
+
+
+def _picked(chosen, starts, counts):
+    """Which of the chosen pixels lie in a chunk, and where in it."""
+    first = np.searchsorted(chosen, starts)
+    several = np.searchsorted(chosen, starts + counts) - first
+    place = np.arange(several.sum()) + np.repeat(first - (np.cumsum(several) - several), several)
+    before = np.cumsum(counts) - counts
+    return place, chosen[place] - np.repeat(starts - before, several)
+
+
+def _added(parts):
+    return sum(part for part in parts if part is not None)
+
+
+def _start(pixels: _Pixels, n_clusters: int, init, random_state):
+    """The first centers, less the offsets, whether they were asked for by name, and the mean
+    variance of the features."""
+    named = isinstance(init, str)
+    random_state, chosen = whole.drawn(pixels.count if named else 0, random_state)
+    distinct, sample, variances = pixels.start(n_clusters, chosen)
+    whole.check_enough(len(distinct), n_clusters)
+    variance = float(np.float32(sum(variances) / len(variances)))
+    if not named:
+        return init - pixels.offsets, False, variance
+    return whole.first_centers(sample, n_clusters, init, random_state), True, variance
