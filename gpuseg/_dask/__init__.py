@@ -24,8 +24,6 @@ REASONS = {
     " need it in memory",
     "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
     "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
-    "segmentation.merge_superpixels": "its graph is of all regions; merge those of each chunk by "
-    "gpuseg.volume.by_chunks",
     "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",
     "segmentation.superpixel_classes": f"its superpixels are those of slic; {_APART}",
     "segmentation.watershed": f"it floods in the order of values over the whole image; {_APART}",

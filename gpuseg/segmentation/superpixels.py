@@ -319,6 +319,9 @@ def merge_superpixels(
     (40 bytes an edge, 16 bytes a region and channel) is merged on the host. Beside labels and
     result it needs up to 36 bytes for each pair of pixels that a boundary separates.
 
+    Of a Dask array the result is lazy and the same; the graph of the whole is in memory, and each
+    chunk is computed for it once, or twice for ``criterion="boundary"``.
+
     References
     ----------
     .. [1] A. Tremeau, P. Colantoni, "Regions adjacency graph applied to color image segmentation",

@@ -155,6 +155,9 @@ CALLS = {
     ),
     "segmentation.kmeans": _one(segmentation.kmeans, n_clusters=3, random_state=0),
     "segmentation.mark_boundaries": lambda x: segmentation.mark_boundaries(x.image, x.labels),
+    "segmentation.merge_superpixels": lambda x: segmentation.merge_superpixels(
+        measure.label(x.labels, connectivity=2), x.image, 30
+    ),
     "segmentation.quadtree": _one(segmentation.quadtree, threshold=90),
     "segmentation.superpixel_means": lambda x: segmentation.superpixel_means(x.image, x.labels),
 }  # fmt: skip
@@ -214,7 +217,6 @@ def test_what_has_no_form_says_why(name):
     refused = {
         "features.feature_table": lambda f: f(lazy),
         "segmentation.gaussian_mixture": lambda f: f(lazy, 2),
-        "segmentation.merge_superpixels": lambda f: f(lazy.astype(int), lazy, 1),
         "segmentation.markov_random_field": lambda f: f(lazy, 2),
         "segmentation.superpixel_classes": lambda f: f(lazy[0], 0.5),
         "filters.threshold_stability": lambda f: f(lazy, noise=1),

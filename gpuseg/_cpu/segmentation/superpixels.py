@@ -63,18 +63,27 @@ def merge_superpixels(
     flat, numbers = compact(labels)
     flat = flat.astype(xp.int32, copy=False)
     channels = [image[..., c] for c in range(image.shape[-1])]
-    outside = asnumpy(xp.flatnonzero(numbers == background))  # none, or the one
     graph = region_graph(flat.reshape(labels.shape), channels if by_strength else (), connectivity)
-    first, second, lengths, strengths = graph
-    inside = ~(np.isin(first, outside) | np.isin(second, outside))
     parts = [region_sums(c.reshape(-1), flat, numbers.size) for c in channels]
+    sizes, sums = parts[0][1], np.stack([asnumpy(sums) for sums, _ in parts], axis=1)
+    names = merged_names(
+        asnumpy(numbers), graph, asnumpy(sizes), sums, by_strength, threshold, least, background
+    )
+    return xp.asarray(names)[flat].reshape(labels.shape)
+
+
+def merged_names(numbers, graph, sizes, sums, by_strength, threshold, least, background):
+    """What each region is called once its graph is merged."""
+    first, second, lengths, strengths = graph
+    outside = np.flatnonzero(numbers == background)  # none, or the one
+    inside = ~(np.isin(first, outside) | np.isin(second, outside))
     parents = merge(
         first[inside],
         second[inside],
         lengths[inside],
         strengths[inside],
-        asnumpy(parts[0][1]),
-        np.stack([asnumpy(sums) for sums, _ in parts], axis=1),
+        sizes,
+        sums,
         by_strength,
         threshold,
         least + outside.size,
@@ -82,7 +91,7 @@ def merge_superpixels(
     roots = np.setdiff1d(parents, outside)
     names = np.searchsorted(roots, parents).astype(np.int32) + 1
     names[outside] = 0
-    return xp.asarray(names)[flat].reshape(labels.shape)
+    return names
 
 
 def region_graph(labels, channels, connectivity):
@@ -94,7 +103,7 @@ def region_graph(labels, channels, connectivity):
     xp = array_namespace(labels)
     count = int(labels.max()) + 1
     keys, distances = [], []
-    for step in _half_steps(labels.ndim, connectivity):
+    for step in half_steps(labels.ndim, connectivity):
         a, b = _shifted(labels, step)
         edge = a != b
         a, b = a[edge].astype(xp.int64), b[edge]
@@ -120,7 +129,7 @@ def region_graph(labels, channels, connectivity):
     )
 
 
-def _half_steps(ndim, connectivity):
+def half_steps(ndim, connectivity):
     """The steps to a pixel's neighbours, one of each pair of opposite ones."""
     for step in itertools.product((-1, 0, 1), repeat=ndim):
         if step > (0,) * ndim and sum(map(abs, step)) <= connectivity:

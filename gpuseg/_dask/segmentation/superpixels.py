@@ -1,4 +1,4 @@
-"""Statistics of chunked superpixels."""
+"""Statistics of chunked superpixels, and their merging."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from dask import array as da
 
 from ..._backend import array_namespace, asnumpy
-from ..._cpu.segmentation.superpixels import statistics
+from ..._cpu.regions import region_sums, sum_step
+from ..._cpu.segmentation.superpixels import half_steps, merged_names, statistics
 from .. import _regions
 from .._connected import threads
 from .._reduce import each, joined
@@ -114,3 +115,105 @@ def _finished(statistic, gathered) -> Regions:
         numbers, flat = np.unique(labels, return_inverse=True)
         found = [*found, _of(pixels, flat, numbers, statistic)]
     return _regions.added(found)
+
+
+# --- merging ----------------------------------------------------------------------------------
+
+
+def merge_superpixels(
+    labels, *, image, threshold, least, by_strength, connectivity, background
+):  # fmt: skip
+    these = _regions.measured(image, labels)
+    sums = _regions.sums(these)
+    graph = _graph(these, sums, by_strength, connectivity)
+    names = dask.delayed(_names, pure=True)(sums, graph, by_strength, threshold, least, background)
+    return da.map_blocks(_named, these.labels, sums, names, dtype=np.int32)
+
+
+def _names(sums, graph, by_strength, threshold, least, background):
+    given = by_strength, threshold, least, background
+    return merged_names(sums.numbers, graph, sums.sizes, sums.values, *given)
+
+
+def _named(labels, sums, names):
+    flat, numbers = _regions.compacted(labels)
+    names = array_namespace(labels).asarray(names[np.searchsorted(sums.numbers, numbers)])
+    return names[flat].reshape(labels.shape)
+
+
+def _graph(these, sums, by_strength, connectivity):
+    """As `region_graph` of the whole: each pair of pixels is seen from the chunk of its first."""
+    labels = these.labels
+    deep = [int(len(sizes) > 1) for sizes in labels.chunks]
+    arrays = [labels, these.image] if by_strength else [labels]
+    around = [
+        da.overlap.overlap(x, dict(enumerate([*deep, 0][: x.ndim])), "none", allow_rechunk=False)
+        for x in arrays
+    ]
+    cores = [
+        tuple(
+            slice(d * (i > 0), d * (i > 0) + sizes[i])
+            for d, i, sizes in zip(deep, place, labels.chunks)
+        )
+        for place in np.ndindex(labels.numblocks)
+    ]
+    step = None
+    if by_strength:
+        step = dask.delayed(_rounding)(
+            joined(_strongest, each(_strength, around, connectivity, along=[cores]))
+        )
+    edges = each(_edges, around, connectivity, sums, step, along=[cores])
+    return dask.delayed(_ends)(joined(_regions.added, edges), sums)
+
+
+def _pairs(connectivity, core, labels, image=None):
+    """The labels of pixels of the core, and of their neighbours, where they differ; with the
+    distance of their values, or 0."""
+    for step in half_steps(labels.ndim, connectivity):
+        reach = [
+            (max(c.start, -s), min(c.stop, n - max(0, s)))
+            for c, s, n in zip(core, step, labels.shape)
+        ]
+        here = tuple(slice(low, high) for low, high in reach)
+        there = tuple(slice(low + s, high + s) for (low, high), s in zip(reach, step))
+        edge = labels[here] != labels[there]
+        square = np.zeros(int(np.count_nonzero(edge)))
+        for c in range(0 if image is None else image.shape[-1]):
+            away = image[..., c][here][edge].astype(np.float64)
+            away -= image[..., c][there][edge].astype(np.float64)
+            away *= away
+            square += away
+        yield labels[here][edge], labels[there][edge], np.sqrt(square)
+
+
+def _strength(connectivity, core, *blocks):
+    """The largest distance of two neighbours, and how many there are."""
+    distances = [d for _, _, d in _pairs(connectivity, core, *map(asnumpy, blocks))]
+    return max(d.max(initial=0) for d in distances), sum(d.size for d in distances)
+
+
+def _strongest(parts):
+    return max(most for most, _ in parts), sum(count for _, count in parts)
+
+
+def _rounding(found) -> float:
+    return sum_step(float(found[0]), found[1], squares=False)
+
+
+def _edges(connectivity, sums, step, core, *blocks) -> Regions:
+    """The edges of the graph, as keys, with the number of pairs and the sum of their distances."""
+    keys, distances, count = [], [], sums.numbers.size
+    for a, b, distance in _pairs(connectivity, core, *map(asnumpy, blocks)):
+        a, b = (np.searchsorted(sums.numbers, x).astype(np.int64) for x in (a, b))
+        keys.append(np.minimum(a, b) * count + np.maximum(a, b))
+        distances.append(distance)
+    keys, flat = np.unique(np.concatenate(keys), return_inverse=True)
+    if not keys.size:
+        return Regions(keys, np.zeros(0, np.int64), np.zeros((0, 1)))
+    strengths, lengths = region_sums(np.concatenate(distances), flat, keys.size, step=step)
+    return Regions(keys, lengths, strengths[:, np.newaxis])
+
+
+def _ends(edges, sums):
+    first, second = np.divmod(edges.numbers, sums.numbers.size)
+    return first, second, edges.sizes.astype(np.float64), edges.values[:, 0]
