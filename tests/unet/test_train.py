@@ -119,6 +119,8 @@ class Stopped(Exception):
     [
         {"optimizer": "adamw", "schedule": "cosine"},
         {"optimizer": "sgd", "learning_rate": 0.1, "early_stopping": 2},
+        {"average": 0.8},
+        {"average": 0.8, "early_stopping": 2},
     ],
 )
 @pytest.mark.parametrize("norm", [None, "batch"])
@@ -226,6 +228,30 @@ def test_descent_that_is_too_fast_is_told_before_it_is_kept(tmp_path):
     for key, value in weights(small()).items():
         if key not in ("mean", "std"):
             np.testing.assert_array_equal(weights(model)[key], value)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.999])
+def test_an_average_is_of_the_weights_after_each_step(share):
+    image, mask = blobs((64, 64))
+    options = QUICK | {"epochs": 6, "steps_per_epoch": 1}
+    steps = []
+    follow = small(norm="batch")
+    unet.train(follow, image, mask, callback=lambda row: steps.append(weights(follow)), **options)
+    expected = weights(small(norm="batch"))
+    for i, after in enumerate(steps):
+        stays = min(share, (1 + i) / (10 + i))
+        for key, value in after.items():
+            if value.dtype.kind == "f" and key not in {"mean", "std"}:
+                expected[key] = stays * expected[key] + (1 - stays) * value
+            else:
+                expected[key] = value
+    model, history = unet.train(
+        small(norm="batch"), image, mask, validation=(image, mask), average=share, **options
+    )
+    for key, value in weights(model).items():
+        np.testing.assert_allclose(value, expected[key], atol=1e-6, err_msg=key)
+    found = unet.predict(model, image)
+    assert history["val_accuracy"].iloc[-1] == pytest.approx((mask == found).mean(), abs=1e-4)
 
 
 def test_a_callback_can_stop():
@@ -385,6 +411,8 @@ def test_bf16_trains_and_progress_is_told():
         ({"loss": "hinge"}, ValueError, "loss must be one of"),
         ({"optimizer": "adam"}, ValueError, "optimizer must be one of"),
         ({"learning_rate": 0}, ValueError, "learning_rate"),
+        ({"average": 0}, ValueError, "average must be greater than 0"),
+        ({"average": 1.0}, ValueError, "average must be less than 1"),
         ({"schedule": "steps"}, ValueError, "schedule must be one of"),
         ({"batch_size": 0}, ValueError, "batch_size"),
         ({"patch_size": (8, 8, 8)}, ValueError, "patch_size must be a number or 2"),
