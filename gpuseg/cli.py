@@ -861,7 +861,7 @@ def predict(
         page = None
         if report is not None:
             with step("make the report"):
-                page = _prediction_page(input, model, image, classes, shares | scores, calls)
+                page = _prediction_page(input, model, image, classes, right, shares | scores, calls)
         with step("write"):
             _images.write(output, classes, force=force)
             if likely is not None:
@@ -1157,13 +1157,14 @@ def _scores(truth, classes) -> dict[str, float]:
     }
 
 
-def _prediction_page(path, model, image, classes, numbers, calls) -> bytes:
+def _prediction_page(path, model, image, classes, truth, numbers, calls) -> bytes:
     from . import report
 
     part = report.section(
         shown(path.name),
         image.array,
         classes,
+        others={} if truth is None else {"the truth that was given": truth},
         numbers={name: f"{value:.4f}" for name, value in numbers.items()},
         notes=list(image.notes),
     )

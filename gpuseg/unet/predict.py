@@ -155,12 +155,11 @@ def predict_proba(
 
     Parameters
     ----------
-    model, image, window, overlap, blend, batch_size, channel_axis
-        As for `predict`.
-    precision, channels_last, compile, device, progress
-        As for `predict`.
+    model, image, window, overlap, blend, batch_size
+        As for `predict`, as is all that follows `out`.
     out : floating-point array, optional
         Where to put the result, for example a `numpy.memmap`.
+    channel_axis, precision, channels_last, compile, device, progress
 
     Returns
     -------

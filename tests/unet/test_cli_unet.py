@@ -43,6 +43,11 @@ def test_train_then_predict(folder):
                           folder / "o.png", "--truth", folder / "b-mask.png", "--probabilities",
                           folder / "p.npy", "--report", folder / "r.html", "--tile", 32,
                           "--json"))  # fmt: skip
+    beside = 'alt="b.png by the truth that was given, drawn over the input"'
+    assert beside in (folder / "r.html").read_text()
+    done("predict", folder / "m.safetensors", folder / "b.png", folder / "n.png", "--report",
+         folder / "n.html")  # fmt: skip
+    assert "the truth that was given" not in (folder / "n.html").read_text()
     found, likely = np.asarray(Image.open(folder / "o.png")), np.load(folder / "p.npy")
     image = np.asarray(Image.open(folder / "b.png"))
     model = unet.load(folder / "m.safetensors")
