@@ -206,12 +206,19 @@ def output(out, shape, dtype, name: str = "out"):
     return out
 
 
+def not_for_lazy(**given) -> None:
+    """Refuse what a lazy result has no use for."""
+    for name, value in given.items():
+        if value is not None:
+            raise TypeError(f"{name} must be None for Dask arrays, whose result is lazy")
+
+
 def into(out, result, name: str = "out"):
     """`result`, or `out` with the result in it."""
     if out is None:
         return result
     if is_dask(result):
-        raise TypeError(f"{name} must be None for Dask arrays, whose result is lazy")
+        not_for_lazy(**{name: out})
     output(out, result.shape, result.dtype, name)[...] = result
     return out
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from . import _backend, _models
-from ._checks import axis, finite_array, integer, integer_array, output
+from ._checks import axis, finite_array, integer, integer_array, not_for_lazy, output
 from .estimators import DecisionTreeClassifier, RandomForestClassifier, forest_predict
 from .features import AddFilters
 from .features.transformers import channel_names
@@ -71,6 +71,11 @@ class PixelClassifier(BaseEstimator):
     `predict` needs the image, its result, twice the bytes of a tile's features, and about ten
     numbers for each pixel of a tile with what the filters reach around it; `fit`
     needs 4 bytes for each feature of each labelled pixel, and what the estimator needs.
+
+    Of a Dask array `predict` and `predict_proba` give a lazy one in its chunks, equal to that of
+    the whole. A chunk is computed with what the filters reach around it in its neighbours (chunks
+    thinner than that are joined), and within it tile by tile. `fit` computes those parts of it that
+    hold labels.
 
     References
     ----------
@@ -177,6 +182,9 @@ class PixelClassifier(BaseEstimator):
             Of the type of the labels that were learnt from.
         """
         image, given = self._checked(image), image
+        if _backend.is_dask(image):
+            not_for_lazy(out=out, probabilities=probabilities, progress=progress)
+            return answers_of(image, self, "predict")
         out = self._output(out, "out", image, given)
         wanted = {"predict": out}
         if probabilities is not None:
@@ -204,6 +212,10 @@ class PixelClassifier(BaseEstimator):
             In the order of `classes_`.
         """
         image, given = self._checked(image), image
+        if _backend.is_dask(image):
+            self._check_likelihoods()
+            not_for_lazy(out=out, progress=progress)
+            return answers_of(image, self, "predict_proba")
         out = self._likelihoods(out, "out", image, given)
         self._fill({"predict_proba": out}, image, progress)
         return out
@@ -349,33 +361,47 @@ class PixelClassifier(BaseEstimator):
             )
         return image
 
-    def _cuts(self, shape, chain, count) -> list[_Cut]:
+    def _cuts(self, shape, chain, count, region=None) -> list[_Cut]:
+        """Tiles of an image, or of a region of it."""
+        region = tuple(slice(0, n) for n in shape) if region is None else region
+        sizes = [cut.stop - cut.start for cut in region]
         edge = self.tile
         if edge is None:
-            edges = _edges(shape, max(1, _TILE // (4 * count)))
+            edges = _edges(sizes, max(1, _TILE // (4 * count)))
         else:
-            edges = [min(edge, n) for n in shape]
-        return list(_cuts(shape, edges, _halo(chain)))
+            edges = [min(edge, n) for n in sizes]
+        return list(_cuts(shape, region, edges, _halo(chain)))
 
     def _output(self, out, name, image, given):
         return _output(out, name, image.shape[:-1], self.classes_.dtype, given)
 
-    def _likelihoods(self, out, name, image, given):
+    def _check_likelihoods(self) -> None:
         if not hasattr(self.estimator_, "predict_proba"):
             raise TypeError(f"estimator {type(self.estimator_).__name__} gives no probabilities")
+
+    def _likelihoods(self, out, name, image, given):
+        self._check_likelihoods()
         shape = (*image.shape[:-1], len(self.classes_))
         return _output(out, name, shape, np.dtype(np.float32), given)
 
-    def _fill(self, wanted: dict, image, progress) -> None:
-        """What the estimator's methods say of every pixel, tile by tile."""
-        cuts = self._cuts(image.shape[:-1], self.chain_, len(self.feature_names_))
+    def _fill(self, wanted: dict, image, progress=None, region=None) -> None:
+        """What the estimator's methods say of every pixel, or of a region, tile by tile."""
+        cuts = self._cuts(image.shape[:-1], self.chain_, len(self.feature_names_), region)
+        corner = [0] * self.ndim_ if region is None else [cut.start for cut in region]
         told = _Told(progress, len(cuts))
         for cut in cuts:
             rows = _as_rows(_features(self.chain_, image, cut))
             for method, found in _answers(self.estimator_, rows, wanted):
-                there = _backend.array_namespace(wanted[method]).asarray(found)
-                wanted[method][cut.core] = there.reshape(wanted[method][cut.core].shape)
+                out = wanted[method]
+                here = tuple(slice(s.start - c, s.stop - c) for s, c in zip(cut.core, corner))
+                there = _backend.array_namespace(out).asarray(found)
+                out[here] = there.reshape(out[here].shape)
             told.one()
+
+
+def answers_of(image, model: PixelClassifier, method: str):
+    """What a method of the model says of every pixel of a Dask array, lazily."""
+    return _backend.run(answers_of, image, model, method)
 
 
 # --- features of a tile -----------------------------------------------------------------------
@@ -435,7 +461,8 @@ def _names(chain, channels: int, ndim: int) -> list[str]:
 def _features(chain, image, cut: _Cut):
     """Features of a tile's own pixels, channels last."""
     shape, here = image.shape[:-1], cut.outer
-    values = _backend.asarray(image[here])
+    values = image[here]
+    values = _backend.asarray(values.compute() if _backend.is_dask(values) else values)
     left = _halo(chain)
     for step in chain:
         left -= step.halo
@@ -467,14 +494,11 @@ def _edges(shape, voxels: int) -> list[int]:
     return [math.ceil(n / math.ceil(n / edges[a])) for a, n in enumerate(shape)]
 
 
-def _cuts(shape, edges, halo: int) -> Iterator[_Cut]:
-    starts = [range(0, n, edge) for n, edge in zip(shape, edges)]
+def _cuts(shape, region, edges, halo: int) -> Iterator[_Cut]:
+    starts = [range(cut.start, cut.stop, edge) for cut, edge in zip(region, edges)]
     for corner in itertools.product(*starts):
-        yield _with_halo(
-            tuple(slice(c, min(c + edge, n)) for c, edge, n in zip(corner, edges, shape)),
-            shape,
-            halo,
-        )
+        ends = (min(c + edge, cut.stop) for c, edge, cut in zip(corner, edges, region))
+        yield _with_halo(tuple(map(slice, corner, ends)), shape, halo)
 
 
 def _with_halo(core, shape, halo: int) -> _Cut:

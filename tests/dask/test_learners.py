@@ -1,0 +1,92 @@
+"""What was learnt says of chunks what it says of the whole."""
+
+import numpy as np
+import pytest
+
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from gpuseg.estimators import KNeighborsClassifier, RandomForestClassifier  # noqa: E402
+from gpuseg.features import AddFilters, AddNeighborhood, AddPolynomial, AddPosition  # noqa: E402
+from gpuseg.pixels import PixelClassifier  # noqa: E402
+
+CHAINS = {
+    "filters": AddFilters(sigmas=(1, 2), kinds=("gaussian", "sobel", "hessian_eigenvalues")),
+    "neighbours": [AddNeighborhood(radius=2), AddPolynomial()],
+    "places": [AddPosition(polar=True), AddFilters(sigmas=1, kinds="gaussian")],
+}
+
+
+def forest():
+    return RandomForestClassifier(n_estimators=4, max_depth=5, random_state=0)
+
+
+def chunkings(shape):
+    return st.tuples(*(st.integers(-(-n // 4), n) for n in shape))
+
+
+def learnt(chain, image, rng, **options):
+    labels = rng.integers(0, 4, image.shape if image.ndim < 4 else image.shape[:-1])
+    return PixelClassifier(CHAINS[chain], forest(), random_state=0, **options).fit(image, labels)
+
+
+@settings(max_examples=15)
+@given(st.data(), st.sampled_from(sorted(CHAINS)), st.sampled_from([None, 5]))
+def test_classes_of_pixels(data, chain, tile):
+    ndim = data.draw(st.integers(2, 3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    shape = data.draw(st.tuples(*[st.integers(4, 40 if ndim == 2 else 14)] * ndim))
+    image = rng.normal(100, 20, shape).astype(data.draw(st.sampled_from(["uint8", "float64"])))
+    model = learnt(chain, image, rng, tile=tile)
+    lazy = da.from_array(image, chunks=data.draw(chunkings(shape)))
+    for method in (model.predict, model.predict_proba):
+        expected, found = method(image), method(lazy)
+        assert isinstance(found, da.Array)
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_channels_and_other_estimators(axis, rng):
+    image = np.moveaxis(rng.random((3, 20, 17)).astype(np.float32), 0, axis)
+    labels = rng.integers(0, 3, (20, 17))
+    model = PixelClassifier(
+        AddNeighborhood(radius=0), KNeighborsClassifier(3), channel_axis=axis
+    ).fit(image, labels)
+    lazy = da.from_array(image, chunks=6)
+    np.testing.assert_array_equal(model.predict(lazy).compute(), model.predict(image))
+    learnt_in_chunks = PixelClassifier(
+        AddNeighborhood(radius=0), KNeighborsClassifier(3), channel_axis=axis
+    ).fit(lazy, da.from_array(labels, chunks=7))
+    np.testing.assert_array_equal(learnt_in_chunks.predict(image), model.predict(image))
+
+
+def test_nothing_is_computed_before_it_is_asked_for(rng):
+    image = rng.random((30, 24))
+    model = learnt("neighbours", image, rng)
+    computed = []
+    lazy = da.from_array(image, chunks=8).map_blocks(
+        lambda x: computed.append(1) or x, dtype=float, meta=np.zeros((0, 0))
+    )
+    classes, shares = model.predict(lazy), model.predict_proba(lazy)
+    assert not computed
+    np.testing.assert_array_equal(classes[:8, :8].compute(), model.predict(image)[:8, :8])
+    assert len(computed) <= 4
+    np.testing.assert_array_equal(shares.compute(), model.predict_proba(image))
+
+
+def test_bad_input_is_told_as_for_the_whole(rng):
+    image = rng.random((12, 12))
+    model = learnt("neighbours", image, rng)
+    lazy = da.from_array(image, chunks=5)
+    with pytest.raises(TypeError, match="out must be None for Dask arrays"):
+        model.predict(lazy, out=np.empty((12, 12), int))
+    with pytest.raises(TypeError, match="progress must be None for Dask arrays"):
+        model.predict_proba(lazy, progress=print)
+    with pytest.raises(ValueError, match="must have 2 axes"):
+        model.predict(da.stack([lazy, lazy]))
+    with pytest.raises(ValueError, match="image holds NaN or infinity"):
+        model.predict(da.where(lazy > 0.9, np.nan, lazy)).compute()
