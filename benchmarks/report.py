@@ -108,6 +108,9 @@ class Case:
         return self.bytes / (ours.kernel or ours.best) / copy
 
 
+ALIASES = {"skimage": "scikit-image", "scipy": "SciPy"}
+
+
 def load(paths: Iterable) -> list[dict]:
     return [json.loads(Path(path).read_text()) for path in paths]
 
@@ -153,7 +156,8 @@ def _member(bench: dict) -> Member:
     info, stats = bench["extra_info"], bench["stats"]
     backend = info.get("backend", info.get("default", "")) if info["who"] == "gpuseg" else ""
     return Member(
-        info["who"], backend.partition(":")[0], stats["min"], stats["median"], info.get("cold_s"),
+        ALIASES.get(info["who"], info["who"]), backend.partition(":")[0],
+        stats["min"], stats["median"], info.get("cold_s"),
         info.get("kernel_s"), info.get("peak_bytes"), info.get("device_peak_bytes"),
         bool(info.get("resident")),
     )  # fmt: skip
@@ -250,7 +254,7 @@ def write_readmes(runs: list[dict], root: Path = ROOT) -> None:
 # The hue of a member, by its name or its library; `colors` in the template.
 HUES = {
     "gpuseg cpu": "ours", "gpuseg cuda": "gpu", "gpuseg cuda, kernels": "gpu",
-    "scikit-image": "a", "cuCIM": "a", "SciPy": "b", "scipy": "b", "CuPy": "b",
+    "scikit-image": "a", "cuCIM": "a", "SciPy": "b", "CuPy": "b",
     "scikit-learn": "c", "cuML": "c", "OpenCV": "d", "SimpleITK": "e", "NumPy": "f",
 }  # fmt: skip
 
@@ -269,7 +273,7 @@ def duration(seconds: float | None) -> str:
 
 
 def times(ratio: float) -> str:
-    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2f}×"
+    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2g}×"
 
 
 def mebibytes(count: int | None) -> str:
@@ -326,7 +330,7 @@ def _about(run: dict) -> dict:
         "versions": " · ".join(
             f"{name} {version}" for name, version in versions.items() if version
         ),
-        "copies": ", ".join(f"{name} {value / 1e9:.3g} GB/s" for name, value in copies.items()),
+        "copies": ", ".join(f"{name} {value / 1e9:.0f} GB/s" for name, value in copies.items()),
         "count": len(run["benchmarks"]),
     }
 
@@ -410,22 +414,23 @@ def _scaling(found: list[Case]) -> dict[str, list[dict]]:
 
 
 def _chart(name: str, group: list[Case]) -> dict:
-    lines: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
+    lines: dict[tuple[str, str, str, bool], list[tuple[float, float]]] = defaultdict(list)
     for case in group:
         for backend, ours in case.ours.items():
-            lines[ours.name, backend, ""].append((case.voxels, ours.best))
+            lines[ours.name, backend, "", False].append((case.voxels, ours.best))
             if ours.kernel:
-                lines[f"{ours.name}, kernels", backend, ""].append((case.voxels, ours.kernel))
+                lines[f"{ours.name}, kernels", backend, "", True].append((case.voxels, ours.kernel))
         for who, peer in case.peers.items():
-            lines[who, "", who].append((case.voxels, peer.best))
+            lines[who, "", who, peer.resident].append((case.voxels, peer.best))
     points = [point for line in lines.values() for point in line]
     x = _axis([p[0] for p in points], LEFT, WIDTH - RIGHT, whole=False)
     y = _axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, whole=True)
     drawn = []
-    for (label, backend, peer), line in lines.items():
+    for (label, backend, peer, resident), line in lines.items():
         places = [(round(x.at(a), 1), round(y.at(b), 1)) for a, b in line]
         drawn.append({
-            "label": label, "backend": backend, "peer": peer, "places": places,
+            "label": label, "backend": backend, "peer": peer, "resident": resident,
+            "places": places,
             "told": [f"{label}: {_count(a)} elements, {duration(b)}" for a, b in line],
         })  # fmt: skip
     sizes = sorted({p[0] for p in points})

@@ -187,6 +187,25 @@ def demo(
     )
 
 
+@app.command()
+def bench(
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="About how long.")] = 45,
+    as_json: Json = False,
+) -> None:
+    """Time everyday calls on this machine beside scikit-image's; under a minute."""
+    from . import _bench
+
+    with progress(_bench.names()) as step:
+        rows = _bench.run(step, seconds=seconds)
+    if as_json:
+        print_json([row._asdict() | {"times_faster": _bench.times_faster(row)} for row in rows])
+        return
+    print_table(*_bench.shown(rows))
+    left = len(_bench.names()) - len(rows)
+    print(f"{_bench.middle(rows):.1f} times as fast in the geometric mean of {len(rows)} calls"
+          + f"; {left} were not reached in {seconds:g} s" * bool(left))  # fmt: skip
+
+
 @app.command(epilog=f"Methods: {', '.join(_jobs.METHODS)}.")
 def segment(
     input: Input,
