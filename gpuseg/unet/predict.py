@@ -8,13 +8,14 @@ import itertools
 import logging
 import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .._backend import array_namespace, asnumpy, is_cupy
-from .._checks import finite_array, integer, number, option, output
+from .._backend import array_namespace, asnumpy, is_cupy, is_dask, run
+from .._checks import finite_array, integer, not_for_lazy, number, option, output
 from ._data import lazy_array, pixels, spatial_shape
 from ._device import torch_device
 from ._folded import Folded
@@ -59,7 +60,8 @@ def predict(
         Is not changed.
     image : array of real numbers, 2-D or 3-D and channels
         NumPy, CuPy, a memory map, or what is read like one: of a Zarr array one slab at a time is
-        in memory. It is normalised as the training images were.
+        in memory. It is normalised as the training images were. Of a Dask array the result is a
+        lazy one in its chunks, unless `out` says where it is to go now.
     window : int or sequence of int, optional
         Edge of the windows, rounded up to a multiple of ``model.multiple``. Without it, they
         are of equal sizes near 384^2 or 112^3, and one for an image of at most 432^2 or 160^3.
@@ -113,6 +115,11 @@ def predict(
     on its way up is convolved without being so, and of what is around a window each level computes
     only what counts. `compile` was measured not to add to that on a CPU, so it is not tried.
 
+    A chunk of a Dask array is computed with what is around it in its neighbours (thinner chunks are
+    joined), up to ``model.radius + model.multiple`` with 'crop' and a window with 'gaussian', and
+    is that of the whole to the last digits of float32. The network runs on all cores by itself:
+    let Dask work on a chunk or two at a time.
+
     Examples
     --------
     >>> import numpy as np
@@ -125,8 +132,11 @@ def predict(
     _check_model(model)
     number(threshold, "threshold", at_least=0, at_most=1)
     plan = _plan(given)
-    classes = model.classes
-    dtype = np.dtype(np.uint8 if classes <= 256 else np.uint16)
+    dtype = np.dtype(np.uint8 if model.classes <= 256 else np.uint16)
+    if is_dask(image) and out is None:
+        not_for_lazy(probabilities=probabilities, progress=progress)
+        convert = partial(_labels, threshold=threshold, dtype=dtype)
+        return likely_chunks(image, plan, given, convert)
     made = np.empty(plan.shape, dtype) if out is None else output(out, plan.shape, dtype)
     sinks = [_Sink(made, lambda likely: _labels(likely, threshold, dtype))]
     if probabilities is not None:
@@ -183,6 +193,9 @@ def predict_proba(
     given = dict(locals())
     _check_model(model)
     plan = _plan(given)
+    if is_dask(image) and out is None:
+        not_for_lazy(progress=progress)
+        return likely_chunks(image, plan, given, _channels_last)
     made = out
     if made is None:
         made = np.empty(_likely_shape(model, plan.shape), np.float32)
@@ -262,14 +275,7 @@ def _plan(given: dict) -> _Plan:
     device = torch_device(given["device"])
     batch = given["batch_size"]
     batch = (8 if device.type == "cuda" else 1) if batch is None else batch
-    window = given["window"]
-    if window is None:
-        window = _equal(shape, model) if blend == "crop" else _usual(shape, model)
-    window = _window(window, model)
-    if blend == "crop":
-        rows = _crops(shape, window, model)
-    else:
-        rows = _windows(shape, window, overlap, model.multiple)
+    rows = tiles(model, shape, blend, given["window"], overlap)
     return _Plan(
         model,
         image,
@@ -283,6 +289,14 @@ def _plan(given: dict) -> _Plan:
         bool(given["compile"]),
         device,
     )
+
+
+def tiles(model, shape, blend: str, window, overlap: float) -> list[_Row]:
+    """The windows of an image."""
+    if blend == "crop":
+        return _crops(shape, _window(window or _equal(shape, model), model), model)
+    window = _window(window or _usual(shape, model), model)
+    return _windows(shape, window, overlap, model.multiple)
 
 
 def _equal(shape, model) -> tuple[int, ...]:
@@ -305,15 +319,25 @@ def _window(window, model) -> tuple[int, ...]:
     return tuple(-(-integer(n, "window", at_least=1) // multiple) * multiple for n in window)
 
 
-def _crops(shape, window, model) -> list[_Row]:
-    """Tiles that touch, each read with all that the network sees around it."""
-    multiple = model.multiple
-    halo = -(-reach_of(model.config) // multiple) * multiple
+def _crops(shape, window, model, region=None) -> list[_Row]:
+    """Tiles that touch, each read with all that the network sees around it: of an image, or those
+    that fill a region."""
+    multiple, halo = model.multiple, halo_of(model)
+    region = [slice(0, n) for n in shape] if region is None else region
     axes = []
-    for n, w in zip(shape, window):
-        cores = [(a, min(a + w, n)) for a in range(0, n, w)]
+    for n, w, cut in zip(shape, window, region):
+        first, last = cut.start // multiple * multiple, min(n, _up(cut.stop, multiple))
+        cores = [(a, min(a + w, last)) for a in range(first, last, w)]
         axes.append([(a, b, max(0, a - halo), min(n, b + halo)) for a, b in cores])
     return _rows(axes)
+
+
+def halo_of(model) -> int:
+    return _up(reach_of(model.config), model.multiple)
+
+
+def _up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
 
 
 def _windows(shape, window, overlap, multiple) -> list[_Row]:
@@ -346,15 +370,25 @@ def _rows(axes) -> list[_Row]:
 # --- the work -------------------------------------------------------------------------------------
 
 
-def _fill(plan: _Plan, sinks, progress) -> None:
+def likely_chunks(image, plan: _Plan, given: dict, convert):
+    """What `convert` makes of the probabilities in a Dask array, lazily."""
+    return run(likely_chunks, image, plan, given, convert)
+
+
+def where_there_is_room(work, plan: _Plan):
+    """``work(plan)``, on the CPU where the device has no room for it."""
     try:
-        _run(plan, sinks, progress)
+        return work(plan)
     except torch.OutOfMemoryError:
         if plan.device.type != "cuda":
             raise
         torch.cuda.empty_cache()
         log.warning("unet.predict: out of device memory, ran on the CPU")
-        _run(plan._replace(device=torch.device("cpu"), batch=1), sinks, progress)
+        return work(plan._replace(device=torch.device("cpu"), batch=1))
+
+
+def _fill(plan: _Plan, sinks, progress) -> None:
+    where_there_is_room(partial(_run, sinks=sinks, progress=progress), plan)
     for sink in sinks:
         sink.end()
 
@@ -478,30 +512,43 @@ def _blended(plan: _Plan, network):
     outputs, rows = plan.model.config["out_channels"], plan.rows
     high = max(row.read.stop - row.read.start for row in rows)
     ring = torch.zeros((outputs, high, *plan.shape[1:]), device=plan.device)
-    norms = [
-        _sum_of_weights({(t.core[axis].start, t.core[axis].stop) for row in rows
-                         for t in row.tiles}, n)
-        for axis, n in enumerate(plan.shape)
-    ]  # fmt: skip
+    norms = _norms(rows, plan.shape)
     begin = 0
     for i, row in enumerate(rows):
         for tile, likely in network(row):
-            for axis, cut in enumerate(tile.core):
-                weights = _weights(cut.stop - cut.start)
-                form = [-1 if a == axis else 1 for a in range(len(plan.shape))]
-                likely = likely * torch.from_numpy(weights).to(likely).reshape(form)
+            likely = _weighted(tile, likely)
             here = (slice(None), slice(row.read.start - begin, row.read.stop - begin))
             ring[(*here, *tile.core[1:])] += likely
         stop = rows[i + 1].read.start if i + 1 < len(rows) else plan.shape[0]
         done = ring[:, : stop - begin].cpu().numpy().copy()
-        for axis, norm in enumerate(norms):
-            form = [-1 if a == axis else 1 for a in range(len(plan.shape))]
-            done /= (norm[begin:stop] if axis == 0 else norm).reshape(form)
+        _divide(done, [norms[0][begin:stop], *norms[1:]])
         left = ring[:, stop - begin :].clone()
         ring.zero_()
         ring[:, : left.shape[1]] = left
         yield begin, done, len(row.tiles)
         begin = stop
+
+
+def _divide(likely, norms) -> None:
+    for axis, norm in enumerate(norms):
+        likely /= norm.reshape([-1 if a == axis else 1 for a in range(len(norms))])
+
+
+def _norms(rows, shape) -> list[np.ndarray]:
+    """The sums of the weights of all windows, which are products of one for each axis."""
+    tiles = [tile for row in rows for tile in row.tiles]
+    return [
+        _sum_of_weights({(t.core[axis].start, t.core[axis].stop) for t in tiles}, n)
+        for axis, n in enumerate(shape)
+    ]
+
+
+def _weighted(tile: _Tile, likely):
+    for axis, cut in enumerate(tile.core):
+        weights = _weights(cut.stop - cut.start)
+        form = [-1 if a == axis else 1 for a in range(len(tile.core))]
+        likely = likely * torch.from_numpy(weights).to(likely).reshape(form)
+    return likely
 
 
 @functools.cache
@@ -557,9 +604,11 @@ def _likely_shape(model, shape) -> tuple[int, ...]:
 
 def _likely_sink(model, plan, out, name: str) -> _Sink:
     output(out, _likely_shape(model, plan.shape), np.dtype(np.float32), name)
-    if model.config["out_channels"] == 1:
-        return _Sink(out, lambda likely: likely[0])
-    return _Sink(out, lambda likely: np.moveaxis(likely, 0, -1))
+    return _Sink(out, _channels_last)
+
+
+def _channels_last(likely):
+    return likely[0] if len(likely) == 1 else np.moveaxis(likely, 0, -1)
 
 
 def _labels(likely, threshold, dtype):

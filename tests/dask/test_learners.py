@@ -90,3 +90,71 @@ def test_bad_input_is_told_as_for_the_whole(rng):
         model.predict(da.stack([lazy, lazy]))
     with pytest.raises(ValueError, match="image holds NaN or infinity"):
         model.predict(da.where(lazy > 0.9, np.nan, lazy)).compute()
+
+
+# --- networks ---------------------------------------------------------------------------------
+
+TOLERANCE = 3e-6  # of probabilities: what another order of sums in float32 makes
+
+
+def network(ndim=2, outputs=1, channels=1, depth=2, **more):
+    unet = pytest.importorskip("gpuseg.unet")
+    model = unet.UNet(channels, outputs, base=4, depth=depth, ndim=ndim, seed=1, **more)
+    model.set_normalization([10] * channels, [5] * channels)
+    return unet, model.eval()
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    depth=st.integers(1, 3),
+    outputs=st.integers(1, 3),
+    blend=st.sampled_from(["crop", "gaussian"]),
+    window=st.sampled_from([None, 24, (16, 40)]),
+    data=st.data(),
+)
+def test_networks(shape, depth, outputs, blend, window, data):
+    image = np.random.default_rng(0).normal(10, 5, shape)
+    unet, model = network(depth=depth, outputs=outputs)
+    lazy = da.from_array(image, chunks=data.draw(chunkings(shape)))
+    options = {"blend": blend, "window": window}
+    expected, found = (unet.predict_proba(model, x, **options) for x in (image, lazy))
+    assert isinstance(found, da.Array)
+    assert (found.shape, found.dtype) == (expected.shape, np.float32)
+    found = found.compute(scheduler="sync")
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+    labels = unet.predict(model, lazy, **options).compute(scheduler="sync")
+    assert labels.dtype == np.uint8
+    wanted = found > 0.5 if outputs == 1 else found.argmax(axis=-1)
+    np.testing.assert_array_equal(labels, wanted)
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_networks_of_volumes_and_channels(axis, rng):
+    image = np.moveaxis(rng.normal(10, 5, (2, 22, 31, 18)), 0, axis)
+    unet, model = network(3, outputs=2, channels=2, depth=1)
+    lazy = da.from_array(image, chunks=(7, 10, 9, 13))
+    expected = unet.predict_proba(model, image, channel_axis=axis)
+    found = unet.predict_proba(model, lazy, channel_axis=axis).compute()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_instance_norms_see_the_windows_of_the_whole(rng):
+    image = rng.normal(10, 5, (90, 60))
+    unet, model = network(norm="instance")
+    lazy = da.from_array(image, chunks=(40, 25))
+    expected = unet.predict_proba(model, image, window=48)
+    found = unet.predict_proba(model, lazy, window=48).compute()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_networks_write_into_arrays_at_once(rng):
+    image = rng.normal(10, 5, (40, 50))
+    unet, model = network()
+    lazy, out = da.from_array(image, chunks=20), np.empty((40, 50), np.uint8)
+    assert unet.predict(model, lazy, out=out) is out
+    np.testing.assert_array_equal(out, unet.predict(model, image))
+    with pytest.raises(TypeError, match="progress must be None for Dask arrays"):
+        unet.predict(model, lazy, progress=print)
+    with pytest.raises(ValueError, match="image holds NaN or infinity"):
+        unet.predict(model, da.where(lazy > 20, np.nan, lazy)).compute()
