@@ -2,6 +2,9 @@
 
 Functions take an image and give channels, on the last axis; transformers do the same to stacks of
 images in a `sklearn.pipeline.Pipeline`, and in `gpuseg.pixels.PixelClassifier`.
+
+Of a Dask array, functions give a lazy one in its chunks, equal to that of the whole; each chunk is
+computed with what the filters reach around it.
 """
 
 from .bank import feature_names, filter_bank

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from .._backend import array_namespace, run
+from .._backend import array_namespace, is_dask, run
 from .._checks import finite_array, real_array
 from .bank import KINDS, checked_bank, feature_names, filter_bank, reach
 from .channels import (
@@ -39,6 +39,11 @@ class _Step(TransformerMixin, BaseEstimator):
         return self
 
     def _images(self, X):
+        if is_dask(X):
+            raise TypeError(
+                "X must be in memory; for a Dask array there are the functions of gpuseg.features "
+                "and gpuseg.pixels.PixelClassifier"
+            )
         return real_array(X, "X")
 
     def __sklearn_is_fitted__(self):
@@ -104,7 +109,7 @@ class _Stack(_Step):
     """Takes stacks of images with channels last."""
 
     def _images(self, X):
-        X = finite_array(X, "X")
+        X = finite_array(super()._images(X), "X")
         if X.ndim not in (4, 5):
             raise ValueError(
                 "X must be a stack of images with channels last, (n, rows, columns, channels) or "
