@@ -5,39 +5,49 @@ The cases stand in cases.py; bench_<topic>.py files look closer at what matters 
 
 import cases
 import pytest
-from common import device_seconds, finish, measure, nbytes
+from common import device_seconds, measure, nbytes
 
 import gpuseg
 
 
-def _members(name: str, ndim: int):
+def _members(name: str, ndim: int, device: cases.Device | None):
     """gpuseg on each backend, then its peers: (who, backend, whether its arrays lie on a GPU)."""
     yield "gpuseg", "cpu", False
     for who in cases.peers(name, ndim):
         yield who, "", False
-    if gpuseg.device_info()["cuda"]["available"]:
+    if device is not None:
         yield "gpuseg", "cuda", False
-        for who in cases.peers(name, ndim, device=True):
-            if cases.here(cases.ON_DEVICE[who]):
-                yield who, "", True
+        for who in cases.peers_there(name, device):
+            yield who, "", True
+
+
+def _device(config) -> cases.Device | None:
+    if config.getoption("rehearse"):
+        return cases.REHEARSAL
+    return cases.GPU if gpuseg.device_info()["cuda"]["available"] else None
+
+
+def _wanted(levels: str):
+    """Every function at the sizes asked for, as far as its case goes: (name, shape)."""
+    order = list(cases.LEVELS)
+    for level in levels.split(","):
+        for name, case in cases.CASES.items():
+            if order.index(level) <= order.index(case.largest):
+                for ndim in case.dims:
+                    yield name, cases.LEVELS[level][ndim]
 
 
 def pytest_generate_tests(metafunc):
-    levels = metafunc.config.getoption("levels").split(",")
+    config = metafunc.config
+    device, only = _device(config), config.getoption("members")
+    levels = "tiny" if config.getoption("rehearse") else config.getoption("levels")
     found = []
-    for name, case in cases.CASES.items():
-        for level, shapes in cases.LEVELS.items():
-            if level not in levels or list(cases.LEVELS).index(level) > list(cases.LEVELS).index(
-                case.largest
-            ):
-                continue
-            for ndim in case.dims:
-                shape = shapes[ndim]
-                size = cases.size_name(shape)
-                for who, backend, there in _members(name, ndim):
-                    member = f"{who} {backend}".strip()
-                    label = f"{name}-{size}-{member}"
-                    found.append(pytest.param(name, shape, who, backend, there, id=label))
+    for name, shape in _wanted(levels):
+        for who, backend, there in _members(name, len(shape), device):
+            member = f"{who} {backend}".strip()
+            if not only or member in only.split(","):
+                label = f"{name}-{cases.size_name(shape)}-{member}"
+                found.append(pytest.param(name, shape, who, backend, there, id=label))
     metafunc.parametrize(("name", "shape", "who", "backend", "there"), found)
 
 
@@ -53,36 +63,37 @@ def inputs(shape):
 
 
 @pytest.mark.filterwarnings("ignore")  # the peers' own
-def bench_function(benchmark, name, shape, who, backend, there):
+def bench_function(benchmark, pytestconfig, name, shape, who, backend, there):
     case, function, given = cases.CASES[name], cases.function(name), inputs(shape)
-    resident = cases.OnDevice(given) if there or backend == "cuda" else None
+    device = _device(pytestconfig)
+    resident = cases.OnDevice(given, device) if there or backend == "cuda" else None
     if who == "gpuseg":
         args = case.args(given)
 
         def call():
             return function(*args, **case.options)
     else:
-        peer, on = cases.peers(name, len(shape), device=there)[who], resident or given
+        found = cases.peers_there(name, device) if there else cases.peers(name, len(shape))
+        peer, on = found[who], resident or given
 
         def call():
             return peer(on)
 
     size = cases.size_name(shape)
-    more = {"function": name, "size": size, "ndim": len(shape), "backend": backend,
-            "resident": there,
-            "series": f"{name} {'table' if len(shape) == 1 else f'{len(shape)}-D'}"}  # fmt: skip
-    with gpuseg.using(backend or "cpu"):
+    kind = "table" if len(shape) == 1 else f"{len(shape)}-D"
+    more = {"function": name, "size": size, "backend": backend, "resident": there,
+            "series": f"{name} {kind}"}  # fmt: skip
+    with gpuseg.using(device.backend if backend == "cuda" else "cpu"):
         result = measure(benchmark, who, call, case=f"{name} {size}",
                          voxels=given.size, budget=0.3, **more)  # fmt: skip
     if who == "gpuseg":
         benchmark.extra_info["bytes"] = nbytes(args, result)
-        if backend == "cuda":
-            there = case.args(resident)
-            with gpuseg.using("cuda"):
-                seconds, taken = device_seconds(lambda: function(*there, **case.options))
-            benchmark.extra_info.update(kernel_s=seconds, device_peak_bytes=taken)
-    elif who not in case.differs:
-        with gpuseg.using("cuda" if there else "cpu"):
+    if resident:
+        kept = case.args(resident)
+        inside = call if there else lambda: function(*kept, **case.options)
+        with gpuseg.using(device.backend):
+            benchmark.extra_info.update(device_seconds(inside, budget=0.3).info())
+    if who != "gpuseg" and cases.TWINS.get(who, who) not in case.differs:
+        with gpuseg.using(device.backend if there else "cpu"):
             ours = function(*case.args(on), **case.options)
-        finish(ours)
         assert not cases.differences(ours, result, case.tolerance)

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import sklearn.cluster
@@ -109,6 +110,10 @@ class Inputs:
         return labels + 1
 
     @functools.cached_property
+    def numbers(self):
+        return np.arange(self.grid.max() + 1)
+
+    @functools.cached_property
     def markers(self):
         return ndi.label(self.smooth < np.quantile(self.smooth, 0.1))[0].astype(np.int32)
 
@@ -195,22 +200,35 @@ class Inputs:
         return SimpleITK.GetImageFromArray(self.mask.astype(np.uint8))
 
 
+class Device(NamedTuple):
+    """Where what is for a GPU runs, and whose functions take arrays that lie there."""
+
+    backend: str
+    ndimage: str
+    skimage: str
+
+    def there(self, x):
+        with gpuseg.using(self.backend):
+            return gpuseg.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+GPU = Device("cuda", "cupyx.scipy.ndimage", "cucim.skimage")
+REHEARSAL = Device("cpu", "scipy.ndimage", "skimage")
+
+
 class OnDevice:
     """The same, with the arrays on the GPU."""
 
-    def __init__(self, inputs: Inputs):
-        self._inputs, self._moved = inputs, {}
+    def __init__(self, inputs: Inputs, device: Device):
+        self._inputs, self._device, self._moved = inputs, device, {}
 
     @property
     def ndi(self):
-        return importlib.import_module("cupyx.scipy.ndimage")
+        return importlib.import_module(self._device.ndimage)
 
     def __getattr__(self, name: str):
         if name not in self._moved:
-            value = getattr(self._inputs, name)
-            with gpuseg.using("cuda"):
-                moved = gpuseg.asarray(value) if isinstance(value, np.ndarray) else value
-            self._moved[name] = moved
+            self._moved[name] = self._device.there(getattr(self._inputs, name))
         return self._moved[name]
 
 
@@ -274,7 +292,8 @@ def _edges(dims=(2, 3), **peers) -> Case:
 
 
 def _scipys_hysteresis(i):
-    opened = i.ndi.binary_opening(i.image > 0.6, np.ones((3,) * i.ndim))
+    near = i.ndi.generate_binary_structure(i.ndim, i.ndim)
+    opened = i.ndi.binary_opening(i.image > 0.6, near)
     return i.ndi.binary_propagation(opened, mask=opened | (i.image > 0.4))
 
 
@@ -568,7 +587,7 @@ CASES: dict[str, Case] = {
     ),
     "segmentation.superpixel_means": Case(
         lambda i: (i.image, i.grid),
-        peers={"SciPy": lambda i: i.ndi.mean(i.image, i.grid, np.arange(i.grid.max() + 1))[i.grid]},
+        peers={"SciPy": lambda i: i.ndi.mean(i.image, i.grid, i.numbers)[i.grid]},
         differs={"SciPy": "a mean of no voxel"},
     ),
     "segmentation.watershed": Case(
@@ -687,10 +706,10 @@ CASES: dict[str, Case] = {
     ),
 }
 
-# Which installed package each peer needs; those of the GPU take arrays that lie there.
+# Which installed package each peer needs.
 PACKAGES = {"OpenCV": "cv2", "SimpleITK": "SimpleITK"}
+TWINS = {"cuCIM": "scikit-image", "CuPy": "SciPy"}  # on the GPU
 FLAT = {"OpenCV"}  # 2-D images only
-ON_DEVICE = {"CuPy": "cupyx", "cuCIM": "cucim"}
 
 
 def function(name: str) -> Callable:
@@ -703,7 +722,7 @@ def here(package: str) -> bool:
 
 
 def namesake(name: str, library: str = "skimage") -> Callable | None:
-    """scikit-image's (or cuCIM's) function of the same name, or scikit-learn's metric."""
+    """scikit-image's function of the same name, or cuCIM's."""
     case = CASES[name]
     if case.namesake is None:
         return None
@@ -715,16 +734,19 @@ def namesake(name: str, library: str = "skimage") -> Callable | None:
     return getattr(found, short, None)
 
 
-def peers(name: str, ndim: int, *, device: bool = False) -> dict[str, Callable]:
+def peers_there(name: str, device: Device) -> dict[str, Callable]:
+    """The peers that take arrays which lie on the GPU."""
+    case, found = CASES[name], {}
+    if (same := namesake(name, device.skimage)) is not None:
+        found["cuCIM"] = _namesakes(case, same)
+    if "SciPy" in case.peers and here(device.ndimage.partition(".")[0]):
+        found["CuPy"] = case.peers["SciPy"]
+    return found
+
+
+def peers(name: str, ndim: int) -> dict[str, Callable]:
     """The peers of a function that are installed: each takes `Inputs`."""
     case = CASES[name]
-    if device:
-        found = {}
-        if (same := namesake(name, "cucim.skimage")) is not None:
-            found["cuCIM"] = _namesakes(case, same)
-        if "SciPy" in case.peers:
-            found["CuPy"] = case.peers["SciPy"]
-        return found
     found = {}
     if (same := namesake(name)) is not None:
         found["scikit-image"] = _namesakes(case, same)

@@ -94,7 +94,9 @@ class Case:
     def times_faster(self, backend: str, who: str) -> float:
         """Arrays on the GPU are compared with arrays on the GPU, NumPy's with NumPy's."""
         ours, peer = self.ours[backend], self.peers[who]
-        return peer.best / (ours.kernel if peer.resident and ours.kernel else ours.best)
+        if peer.resident and ours.kernel:
+            return (peer.kernel or peer.best) / ours.kernel
+        return peer.best / ours.best
 
     def comparable(self, backend: str) -> list[str]:
         """The peers of a backend: those on the GPU stand beside gpuseg on the GPU only."""
@@ -421,7 +423,7 @@ def _chart(name: str, group: list[Case]) -> dict:
             if ours.kernel:
                 lines[f"{ours.name}, kernels", backend, "", True].append((case.voxels, ours.kernel))
         for who, peer in case.peers.items():
-            lines[who, "", who, peer.resident].append((case.voxels, peer.best))
+            lines[who, "", who, peer.resident].append((case.voxels, peer.kernel or peer.best))
     points = [point for line in lines.values() for point in line]
     x = _axis([p[0] for p in points], LEFT, WIDTH - RIGHT, whole=False)
     y = _axis([p[1] for p in points], HEIGHT - BOTTOM, TOP, whole=True)

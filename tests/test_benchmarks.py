@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,62 @@ def test_a_run_says_what_it_measured(tmp_path):
         assert info["bytes"] // info["voxels"] == wanted
     peers = {(info["function"], info["who"]) for info in infos}
     assert {("measure.label", "scikit-image"), ("measure.label", "SciPy")} <= peers
+
+
+# --- on a GPU ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(gpuseg.device_info()["cuda"]["available"], reason="a GPU works here")
+def test_the_protocol_refuses_in_one_line_without_a_gpu(tmp_path):
+    environment = {**os.environ, "PYTHON": sys.executable}
+    before = sorted((ROOT / "benchmarks" / "results").iterdir())
+    done = subprocess.run(
+        ["bash", str(ROOT / "benchmarks" / "gpu.sh")], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("gpu.sh: no CUDA device works here (")
+    assert done.stderr.count("\n") == 1
+    assert sorted((ROOT / "benchmarks" / "results").iterdir()) == before
+
+
+def test_the_protocol_can_be_rehearsed(tmp_path):
+    """Every kind of its lines, on the CPU."""
+    file = tmp_path / "rehearsal.json"
+    done = subprocess.run(
+        ["bash", "benchmarks/gpu.sh", "--rehearse", str(file),
+         "serpentine or uint16-smooth or (gaussian and 0.5) or label or (lloyd and 16) or forest"
+         " or (neighbors and 1000) or transfer or pipeline or unet"],
+        cwd=ROOT, env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True,
+        timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    benches = json.loads(file.read_text())["benchmarks"]
+    infos = [bench["extra_info"] for bench in benches]
+    assert {"gpuseg", "CuPy", "cuCIM", "cuML", "PyTorch", "pageable"} <= {i["who"] for i in infos}
+    for info in infos:
+        if info.get("resident"):
+            assert 0 < info["kernel_s"] <= info["kernel_median_s"]
+            assert info["bytes"] > 0
+
+
+@pytest.mark.filterwarnings("ignore")  # the peers' own
+@pytest.mark.parametrize("name", cases.CASES)
+def test_peers_on_a_gpu_answer_alike(name, inputs):
+    """Their calls, by the libraries' twins on the CPU: what is for a GPU is written once."""
+    case, device = cases.CASES[name], cases.REHEARSAL
+    for ndim in case.dims:
+        there = cases.OnDevice(inputs[ndim], device)
+        ours = cases.function(name)(*case.args(there), **case.options)
+        for who, peer in cases.peers_there(name, device).items():
+            if cases.TWINS[who] not in case.differs:
+                assert not cases.differences(ours, peer(there), case.tolerance), who
+
+
+def test_time_that_is_up_skips_the_rest():
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_all.py", "--levels", "tiny", "-q",
+               "--minutes", "0", "-k", "threshold_otsu", "-p", "no:cacheprovider"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0
+    assert "not reached in 0 minutes" in done.stdout
