@@ -19,13 +19,15 @@ if TYPE_CHECKING:
         report,
         segmentation,
         unet,
+        verification,
         volume,
     )
+    from .verification import verify
 
 __version__ = "0.1.0"
 
 _MODULES = ("estimators", "features", "filters", "measure", "metrics", "morphology", "pixels",
-            "plot", "report", "segmentation", "unet", "volume")  # fmt: skip
+            "plot", "report", "segmentation", "unet", "verification", "volume")  # fmt: skip
 
 __all__ = [
     "BackendError",
@@ -35,6 +37,7 @@ __all__ = [
     "set_device",
     "trace",
     "using",
+    "verify",
     *_MODULES,
     "estimators",
     "features",
@@ -47,6 +50,7 @@ __all__ = [
     "report",
     "segmentation",
     "unet",
+    "verification",
     "volume",
 ]
 
@@ -56,8 +60,12 @@ def __getattr__(name: str):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "verify":
+        from .verification import verify
+
+        return verify
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted([*globals(), *_MODULES, "verify"])

@@ -206,6 +206,51 @@ def bench(
           + f"; {left} were not reached in {seconds:g} s" * bool(left))  # fmt: skip
 
 
+@app.command()
+def verify(
+    functions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Such as filters.gaussian.", show_default="all functions"),
+    ] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="An image or volume to verify on.", show_default="made"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.csv", help="Where the table goes."),
+    ] = None,
+    as_json: Json = False,
+    force: Force = False,
+    max_bytes: MaxBytes = None,
+) -> None:
+    """Verify here that answers are scikit-image's, and those of the GPU the CPU's."""
+    from . import _images, verification
+
+    if output is not None:
+        if output.suffix.lower() not in (".csv", ".json"):
+            raise RefusedOutput(f"{shown(output)}: a table must end in .csv or .json")
+        check_output(output, force=force, sources=[input] if input else [])
+        _need("pandas")
+    image = None if input is None else _images.read(input, max_bytes=max_bytes).array
+    with progress([""] * verification.turns(functions)) as step:
+        found = verification.verify(functions, image=image, step=step)
+    if output is not None:
+        table = found.to_dataframe()
+        form = table.to_csv if output.suffix.lower() == ".csv" else table.to_json
+        options = {"index": False} if output.suffix.lower() == ".csv" else {"orient": "records"}
+        with whole_file(output, force=force) as file:
+            file.write(form(**options).encode())
+    if as_json:
+        print_json([check._asdict() for check in found])
+    else:
+        print_table(*found.rows())
+        failed = sum(not check.passed for check in found)
+        print(f"{len(found)} checks, {failed} failed" if failed else f"{len(found)} checks passed")
+    if not found.passed:
+        raise typer.Exit(1)
+
+
 @app.command(epilog=f"Methods: {', '.join(_jobs.METHODS)}.")
 def segment(
     input: Input,

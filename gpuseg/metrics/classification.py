@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, is_dask, run
-from .._checks import beside, finite_array, integer_array, number, option, same_shape
+from .._checks import as_array, beside, finite_array, integer_array, number, option, same_shape
 from .._contracts import Close, Exact, contract
 from .pairs import pair_counts
 
@@ -287,13 +287,16 @@ def precision_recall_curve(
     from sklearn import metrics
 
     scores = _scores(y_true, y_score, sample_weight)
-    return metrics.precision_recall_curve(
+    precision, recall, thresholds = metrics.precision_recall_curve(
         scores.true,
         scores.found,
         pos_label=pos_label,
         sample_weight=scores.counts,
         drop_intermediate=bool(drop_intermediate),
     )
+    if thresholds.dtype.kind in "iu":
+        thresholds = thresholds.astype(as_array(y_score, "y_score").dtype)
+    return precision, recall, thresholds
 
 
 @contract(Close(rtol=1e-9))
