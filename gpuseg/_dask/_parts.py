@@ -11,7 +11,6 @@ import itertools
 from collections import defaultdict
 from typing import NamedTuple
 
-import dask
 import numpy as np
 from dask import array as da
 from scipy import ndimage
@@ -85,7 +84,7 @@ def table(label_image, intensity_image, properties, *, separator, extra, spacing
         np.array(powers, np.int64), any(n in _SPREAD for n in names), tuple(pixels), extra, spacing
     )
     arrays = _arrays(label_image, intensity_image)
-    found = dask.compute(*each(parts_of, arrays, asked, places=True))
+    found = each(parts_of, arrays, asked, places=True).compute()
     regions, held = joined(found, asked.powers)
     if not regions.numbers.size:
         return None
@@ -93,7 +92,7 @@ def table(label_image, intensity_image, properties, *, separator, extra, spacing
     known = _known(regions, asked, single=single)
     if pixels:
         alone = regions.numbers[held == 1]
-        looks = dask.compute(*each(_look, arrays, asked, alone, single, places=True))
+        looks = each(_look, arrays, asked, alone, single, places=True).compute()
         _look_together(known, regions, asked, looks, intensity_image)
     if intensity_image is not None:
         intensity_image = np.zeros((*stub.shape, *intensity_image.shape[ndim:]))

@@ -1,11 +1,18 @@
-"""What adds up over chunks: a task a chunk, and the answers joined a few at a time."""
+"""What adds up over chunks: a task a chunk, and the answers joined a few at a time.
+
+The tasks are written down by themselves: `dask.delayed` would look through the whole graph again
+for every call.
+"""
 
 from __future__ import annotations
 
 import itertools
+from functools import partial
+from typing import NamedTuple
 
-import dask
+from dask.base import tokenize
 from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 
 from ._connected import threads
 
@@ -13,16 +20,34 @@ from ._connected import threads
 _AT_ONCE = 8
 
 
-def each(function, arrays, *given, along=(), places=False) -> list[Delayed]:
+class Tasks(NamedTuple):
+    """Answers that a graph gives, by their keys."""
+
+    graph: HighLevelGraph
+    name: str
+    keys: list
+
+    def compute(self) -> list:
+        return _added(self.graph, self.name, "all-" + self.name, self.keys).compute()
+
+
+def each(function, arrays, *given, along=(), places=False) -> Tasks:
     """A function of every chunk of arrays that are in the same chunks.
 
     It takes what is given, which may be lazy; of each list in `along` what is for the chunk; where
     the chunk begins, if `places`; and the chunks.
     """
-    blocks = (x.to_delayed(optimize_graph=False).reshape(-1) for x in arrays)
-    task = dask.delayed(_alone, pure=True)
-    lists = (*along, origins(arrays[0])) if places else along
-    return [task(function, *given, *block) for block in zip(*lists, *blocks)]
+    along = (*along, origins(arrays[0])) if places else tuple(along)
+    name = f"{_name(function)}-{tokenize(function, given, along, *arrays)}"
+    lazy = [x for x in given if isinstance(x, Delayed)]
+    given = [None if isinstance(x, Delayed) else (x,) for x in given]
+    blocks = [itertools.product((x.name,), *map(range, x.numblocks)) for x in arrays]
+    layer = {}
+    for i, keys in enumerate(zip(*blocks)):
+        own = [values[i] for values in along]
+        layer[name, i] = (partial(_alone, function, given, own), [x.key for x in lazy], list(keys))
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *lazy])
+    return Tasks(graph, name, list(layer))
 
 
 def origins(x) -> list[tuple[int, ...]]:
@@ -30,25 +55,50 @@ def origins(x) -> list[tuple[int, ...]]:
     return list(itertools.product(*((0, *itertools.accumulate(c))[:-1] for c in x.chunks)))
 
 
-def _alone(function, *args):
+def _alone(function, given, own, lazy, blocks):
+    lazy = iter(lazy)
+    given = [next(lazy) if x is None else x[0] for x in given]
     with threads():
-        return function(*args)
+        return function(*given, *own, *blocks)
 
 
-def joined(join, parts: list[Delayed]) -> Delayed:
+def joined(join, tasks: Tasks) -> Delayed:
     """`join` takes a list of answers and gives one of their kind; it does not matter which came
     together first."""
-    task = dask.delayed(join, pure=True)
-    while True:
-        parts = [task(parts[at : at + _AT_ONCE]) for at in range(0, len(parts), _AT_ONCE)]
-        if len(parts) == 1:
-            return parts[0]
+    name, level, keys = f"{_name(join)}-{tokenize(join, tasks.name)}", 0, tasks.keys
+    layer = {}
+    while level == 0 or len(keys) > 1:
+        groups = [keys[at : at + _AT_ONCE] for at in range(0, len(keys), _AT_ONCE)]
+        keys = [(name, level, i) for i in range(len(groups))]
+        layer |= {key: (join, group) for key, group in zip(keys, groups)}
+        level += 1
+    layer[name] = keys[0]
+    return _layered(tasks.graph, tasks.name, name, layer)
 
 
-def added(parts: list[Delayed]) -> Delayed:
+def added(tasks: Tasks) -> Delayed:
     """The sum of tuples of numbers or arrays."""
-    return joined(_sums, parts)
+    return joined(_sums, tasks)
+
+
+def then(function, lazy: Delayed) -> Delayed:
+    """A function of what is lazy."""
+    name = f"{_name(function)}-{tokenize(function, lazy.key)}"
+    return _added(lazy.dask, lazy.__dask_layers__()[0], name, (function, lazy.key))
+
+
+def _added(graph, before: str, name: str, task) -> Delayed:
+    return _layered(graph, before, name, {name: task})
+
+
+def _layered(graph, before: str, name: str, layer) -> Delayed:
+    graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {before}})
+    return Delayed(name, graph, layer=name)
 
 
 def _sums(parts):
     return tuple(map(sum, zip(*parts)))
+
+
+def _name(function) -> str:
+    return getattr(function, "func", function).__name__.strip("_")

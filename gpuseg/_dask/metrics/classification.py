@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import dask
-
 from ...metrics import classification as public
 from .._connected import aligned
 from .._reduce import each, joined
@@ -21,7 +19,7 @@ def weighed(true, found, weights):
 
 def error_sum(y_true, y_pred, weights, error):
     arrays = [y_true, y_pred] if weights is None else [y_true, y_pred, weights]
-    totals, sizes = zip(*dask.compute(*each(_error_sum, aligned(arrays), error)))
+    totals, sizes = zip(*each(_error_sum, aligned(arrays), error).compute())
     return math.fsum(totals), math.fsum(sizes)
 
 

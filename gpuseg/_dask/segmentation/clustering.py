@@ -6,7 +6,6 @@ import itertools
 from fractions import Fraction
 from functools import partial
 
-import dask
 import numpy as np
 from dask import array as da
 
@@ -55,7 +54,7 @@ class _Pixels:
         image = self.arrays[0]
         few = image.dtype.kind in "bui" and image.dtype.itemsize <= 2 and image.shape[-1] == 1
         few = few and "features" not in self.names and not self.weights
-        parts = dask.compute(*each(_seen, self.arrays, self.names, self.weights, few, places=True))
+        parts = each(_seen, self.arrays, self.names, self.weights, few, places=True).compute()
         self.rows = [rows for rows, _, _ in parts]
         self.count, self.starts = int(np.prod(self.shape)), None
         if "mask" in self.names:
@@ -116,7 +115,7 @@ class _Pixels:
         units = [step for _, step in self.scales]
         picked = [_picked(chosen, *self._ranks(n)) for n in range(len(self.rows))]
         own = [(here,) for _, here in picked]
-        parts = dask.compute(*self._each(whole.part_start, n_clusters, units, own=own))
+        parts = self._each(whole.part_start, n_clusters, units, own=own).compute()
         sample = np.empty((chosen.size, len(units)), np.float32)
         found = [(part, place) for part, (place, _) in zip(parts, picked) if part is not None]
         for (_, rows, _), place in found:
@@ -140,7 +139,7 @@ class _Pixels:
         return joined(_added, parts).compute()
 
     def farthest(self, centers, count: int):
-        parts = dask.compute(*self._each(whole.farthest, centers, count))
+        parts = self._each(whole.farthest, centers, count).compute()
         found = []
         for n, pixels in enumerate(parts):
             starts, counts = self._ranks(n)

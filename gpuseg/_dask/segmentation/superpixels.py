@@ -14,7 +14,7 @@ from ..._cpu.regions import region_sums, sum_step
 from ..._cpu.segmentation.superpixels import half_steps, merged_names, statistics
 from .. import _regions
 from .._connected import threads
-from .._reduce import each, joined
+from .._reduce import each, joined, then
 from .._regions import Regions
 
 
@@ -51,23 +51,22 @@ def _found(these, statistic):
         return joined(join, each(_measured, these.arrays, statistic))
     if callable(statistic) or statistic == "median":
         held = joined(_regions.added, each(_held, [these.labels]))
-        return _finished(statistic, joined(_laid, each(_gathered, these.arrays, statistic, held)))
+        gathered = joined(_laid, each(_gathered, these.arrays, statistic, held))
+        return then(partial(_finished, statistic), gathered)
     sums = _regions.sums(these)
     if statistic == "sum":
         return sums
-    means = _per_pixel(sums)
+    means = then(_per_pixel, sums)
     if statistic == "mean":
         return means
-    variances = _per_pixel(_regions.sums(these, means))
-    return variances if statistic == "var" else _root(variances)
+    variances = then(_per_pixel, _regions.sums(these, means))
+    return variances if statistic == "var" else then(_root, variances)
 
 
-@dask.delayed(pure=True)
 def _per_pixel(sums):
     return sums._replace(values=sums.values / sums.sizes[:, np.newaxis])
 
 
-@dask.delayed(pure=True)
 def _root(variances):
     return variances._replace(values=np.sqrt(variances.values))
 
@@ -107,7 +106,6 @@ def _laid(parts):
     return tuple(list(itertools.chain(*lists)) for lists in zip(*parts))
 
 
-@dask.delayed(pure=True)
 def _finished(statistic, gathered) -> Regions:
     found, pixels = gathered
     labels, pixels = map(np.concatenate, zip(*pixels))
@@ -159,9 +157,8 @@ def _graph(these, sums, by_strength, connectivity):
     ]
     step = None
     if by_strength:
-        step = dask.delayed(_rounding)(
-            joined(_strongest, each(_strength, around, connectivity, along=[cores]))
-        )
+        strengths = each(_strength, around, connectivity, along=[cores])
+        step = then(_rounding, joined(_strongest, strengths))
     edges = each(_edges, around, connectivity, sums, step, along=[cores])
     return dask.delayed(_ends)(joined(_regions.added, edges), sums)
 
