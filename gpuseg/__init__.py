@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         verification,
         volume,
     )
+    from ._calibration import explain
     from .verification import verify
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "asarray",
     "asnumpy",
     "device_info",
+    "explain",
     "set_device",
     "trace",
     "using",
@@ -64,8 +66,12 @@ def __getattr__(name: str):
         from .verification import verify
 
         return verify
+    if name == "explain":
+        from ._calibration import explain
+
+        return explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES, "verify"])
+    return sorted([*globals(), *_MODULES, "explain", "verify"])

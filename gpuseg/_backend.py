@@ -257,7 +257,7 @@ def _found_default(named: str) -> tuple[Backend, str]:
     if backend is not None:
         return backend, f"GPUSEG_DEVICE={named}"
     if probe_cuda().ok:
-        return Backend("cuda"), "a CUDA device works here"
+        return Backend("cuda"), _AUTOMATIC
     return _CPU, "no CUDA device works here"
 
 
@@ -272,6 +272,22 @@ def choose(arrays: tuple) -> tuple[Backend, str]:
     if _process_default is not None:
         return _process_default, "set_device()"
     return _found_default(os.environ.get("GPUSEG_DEVICE", "auto"))
+
+
+_AUTOMATIC = "a CUDA device works here"
+
+
+def crossover_of(function: Callable, backend: Backend, reason: str) -> float:
+    """From how many elements on a GPU that nobody asked for pays, by `gpuseg calibrate`."""
+    if backend.kind != "cuda" or reason != _AUTOMATIC:
+        return 0
+    return importlib.import_module("gpuseg._calibration").crossovers().get(name_of(function), 0)
+
+
+def name_of(function: Callable) -> str:
+    """A public function's topic and name."""
+    topic, *_ = function.__module__.removeprefix("gpuseg.").split(".")
+    return f"{topic}.{function.__name__}"
 
 
 @functools.cache
@@ -300,8 +316,7 @@ def no_dask_form(function: Callable) -> str:
     """Why a public function takes no Dask array."""
     from ._dask import REASONS
 
-    topic, *_ = function.__module__.removeprefix("gpuseg.").split(".")
-    name = f"{topic}.{function.__name__}"
+    name = name_of(function)
     reason = f" ({REASONS[name]})" if name in REASONS else ""
     return f"{name} has no form for Dask arrays{reason}; call .compute() first"
 
@@ -467,6 +482,9 @@ def run(function: Callable, *args, **kwargs):
 def _run(function, args, kwargs, backend, reason, traces):
     start = time.perf_counter()
     arrays = args + tuple(kwargs.values())
+    least = crossover_of(function, backend, reason)
+    if least and (size := max((getattr(x, "size", 0) for x in arrays), default=0)) < least:
+        backend, reason = _CPU, f"{size} elements are under the crossover of {least:g}"
     found, layer = find(function, backend.kind)
     if layer == "_cpu" and backend.kind != "cpu":
         reason += "; there is no GPU form"

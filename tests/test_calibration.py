@@ -1,0 +1,118 @@
+"""What `gpuseg calibrate` measures, and what is made of it."""
+
+import json
+
+import numpy as np
+import pytest
+
+import gpuseg
+from gpuseg import _backend, _calibration, _cases, cli, filters, measure
+from gpuseg._backend import Backend
+
+
+@pytest.fixture(autouse=True)
+def kept(tmp_path, monkeypatch):
+    """A file of its own, and nothing remembered."""
+    monkeypatch.setenv("GPUSEG_CALIBRATION", str(tmp_path / "kept" / "figures.json"))
+    forget()
+    yield tmp_path / "kept" / "figures.json"
+    forget()
+
+
+def forget():
+    _calibration.measured.cache_clear()
+    _calibration.crossovers.cache_clear()
+
+
+def write(path, functions, **machine):
+    path.parent.mkdir(exist_ok=True)
+    figures = {"machine": _calibration.machine() | machine, "functions": functions}
+    path.write_text(json.dumps(figures))
+    forget()
+
+
+GAUSSIAN = {"cpu": [1e-5, 1e-8], "cuda": [1e-3, 1e-9], "bytes_per_element": 12.5}
+
+
+def test_the_crossover_is_where_two_lines_meet():
+    line = _calibration.Line
+    crossover = _calibration._crossover
+    assert crossover(line(1e-5, 1e-8), line(1e-3, 1e-9)) == pytest.approx(110_000)
+    assert crossover(line(1e-3, 1e-8), line(1e-3, 1e-9)) == 0
+    assert crossover(line(1e-5, 1e-9), line(1e-3, 1e-8)) == np.inf
+    assert crossover(line(1e-3, 1e-9), line(1e-5, 1e-8)) == np.inf
+
+
+@pytest.fixture
+def found_cuda(monkeypatch):
+    """As where a GPU was found, and nobody asked for it."""
+    monkeypatch.setattr(_backend, "_found_default", lambda _: (Backend("cuda"), "found"))
+    monkeypatch.setattr(_backend, "_AUTOMATIC", "found")
+    monkeypatch.delenv("GPUSEG_DEVICE", raising=False)
+
+
+def test_small_images_stay_on_the_cpu(kept, found_cuda):
+    write(kept, {"filters.gaussian": GAUSSIAN})
+    image = np.eye(300, dtype=np.float32)
+    with gpuseg.trace() as calls:
+        found = filters.gaussian(image, 2)
+    assert [(c.backend, c.reason) for c in calls] == [
+        ("cpu", "90000 elements are under the crossover of 110000")
+    ]
+    with gpuseg.using("cpu"):
+        np.testing.assert_array_equal(found, filters.gaussian(image, 2))
+
+
+def test_explanations(kept, found_cuda):
+    write(kept, {"filters.gaussian": GAUSSIAN})
+    small = gpuseg.explain(filters.gaussian, np.zeros((300, 300)), 2)
+    assert small.backend == "cpu"
+    assert small.seconds == pytest.approx(1e-5 + 90_000 * 1e-8)
+    assert small.peak_bytes == 90_000 * 12.5
+    large = gpuseg.explain(filters.gaussian, np.zeros((400, 300)), sigma=2)
+    assert large.backend == "cuda:0"
+    assert large.seconds == pytest.approx(1e-3 + 120_000 * 1e-9)
+    assert "would run on cuda:0: found" in str(large)
+    with gpuseg.using("cpu"):
+        asked = gpuseg.explain(filters.gaussian, np.zeros((400, 300)))
+    assert (asked.backend, asked.reason) == ("cpu", "using()")
+    without = gpuseg.explain(measure.find_contours, np.zeros((400, 300)))
+    assert without.backend == "cpu"
+    assert without.reason.endswith("there is no GPU form")
+
+
+def test_what_is_not_known_is_not_guessed(kept):
+    told = gpuseg.explain(filters.gaussian, np.zeros((9, 9)))
+    assert told.seconds is None
+    assert told.peak_bytes is None
+    assert "not known: run `gpuseg calibrate`" in str(told)
+    write(kept, {"filters.gaussian": GAUSSIAN}, gpu="another")
+    assert gpuseg.explain(filters.gaussian, np.zeros((9, 9))).seconds is None
+    kept.write_text("{")
+    forget()
+    assert gpuseg.explain(filters.gaussian, np.zeros((9, 9))).seconds is None
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match="function must be a public function of gpuseg"):
+        gpuseg.explain(np.sum, np.zeros(3))
+    with pytest.raises(TypeError, match="there is no array among the arguments"):
+        gpuseg.explain(filters.gaussian)
+
+
+def test_the_command_measures_and_keeps(kept, monkeypatch, capsys):
+    few = {name: f for name, f in _cases.functions().items() if name.startswith("measure.")}
+    monkeypatch.setattr(_cases, "functions", lambda: few)
+    monkeypatch.setattr(_calibration, "SIDES", {2: (16, 32), 3: (8, 12), 1: (100, 200)})
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["calibrate"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "measure.label" in told
+    assert str(kept) in told
+    figures = json.loads(kept.read_text())
+    assert set(figures["functions"]) == set(few)
+    # 4 bytes a label at least.
+    assert figures["functions"]["measure.label"]["bytes_per_element"] >= 4
+    seconds = gpuseg.explain(measure.label, np.ones((32, 32), bool)).seconds
+    assert seconds > 0
