@@ -12,17 +12,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from ._inside import inside
 from ._serve import MISSED, Served
-
-# The libraries' own calls of their functions stay theirs; their tests are users.
-_LIBRARIES = ("skimage", "scipy", "sklearn", "gpuseg")
-
-
-@functools.cache
-def inside(module: str | None) -> bool:
-    """Whether a module is a part of the libraries whose names are replaced, or of gpuseg."""
-    parts = (module or "").split(".")
-    return parts[0] in _LIBRARIES and "tests" not in parts
 
 
 def stand_in(package: str, name: str, form: Callable, original: Callable):

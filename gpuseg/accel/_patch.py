@@ -6,7 +6,8 @@ import importlib.abc
 import sys
 from types import ModuleType
 
-from ._table import PACKAGES, estimators, served
+from ._inside import inside
+from ._table import ALIASES, PACKAGES, estimators, served
 
 _MISSING = object()
 # What was in the place of a name: (module, name, what stood in its dictionary or _MISSING).
@@ -61,6 +62,34 @@ def uninstall() -> None:
 def installed() -> bool:
     """Whether names are replaced."""
     return _installed
+
+
+def replace_in(namespace: dict, *, back: bool = False) -> None:
+    """Replace what was imported into a namespace before, or put it back."""
+    for name, thing in list(namespace.items()):
+        if back and hasattr(thing, "gpuseg_original"):
+            namespace[name] = thing.gpuseg_original
+        elif not back and (stand_in := _stand_in_of(thing)) is not None:
+            namespace[name] = stand_in
+
+
+def _stand_in_of(thing):
+    """What stands in the place of a function or class that some package has."""
+    if not (callable(thing) and inside(getattr(thing, "__module__", None))):
+        return None
+    for package in PACKAGES:
+        if package not in sys.modules:
+            continue
+        names = vars(sys.modules[package])
+        try:
+            there = names.get(thing.__name__) or names["__getattr__"].find(
+                thing.__name__, theirs=False
+            )
+        except AttributeError:
+            continue
+        if getattr(there, "gpuseg_original", None) is thing:
+            return there
+    return None
 
 
 # --- packages that are imported later ---------------------------------------------------------
@@ -118,7 +147,7 @@ def _patch_package(module: ModuleType) -> None:
     packages, which may be in the midst of being imported.
     """
     package, names = module.__name__, vars(module)
-    for name in set(served(package)) & set(names):
+    for name in (served(package).keys() | ALIASES.get(package, {}).keys()) & names.keys():
         _replace(module, name, _function(package, name, names[name]))
     hidden = {name: names[name] for name in estimators(package) if name in names}
     _replace(module, "__getattr__", _asked(module, names.get("__getattr__"), hidden))
@@ -136,42 +165,27 @@ def _patch_defining(module: ModuleType) -> None:
 
 def _asked(module: ModuleType, loads, hidden: dict):
     """What is asked for a name that is not in a package's dictionary; `loads` was asked before."""
-    from ._importlib_bootstrap import inside
-
     package = module.__name__
 
-    def __getattr__(name: str):
-        theirs = inside(sys._getframe(1).f_globals.get("__name__"))
+    def find(name: str, *, theirs: bool):
+        if name in hidden and theirs:
+            return hidden[name]
         if name in hidden:
-            original = hidden[name]
-            if not theirs:
-                setattr(module, name, _class(package, name, original))
-                return vars(module)[name]
-            return original
+            setattr(module, name, _class(package, name, hidden[name]))
+            return vars(module)[name]
         if loads is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         thing = loads(name)
-        home = _home(package, name, thing)
-        if theirs or home is None:
-            return thing
-        stand_in = _function(home, name, thing)
-        _replace(module, name, stand_in)
-        return stand_in
+        if not theirs and (name in served(package) or name in ALIASES.get(package, ())):
+            thing = _function(package, name, thing)
+            _replace(module, name, thing)
+        return thing
 
+    def __getattr__(name: str):  # noqa: N807
+        return find(name, theirs=inside(sys._getframe(1).f_globals.get("__name__")))
+
+    __getattr__.find = find
     return __getattr__
-
-
-def _home(package: str, name: str, thing) -> str | None:
-    """The package under whose name a function is served: one of scikit-image's stands in two."""
-    if name in served(package):
-        return package
-    for other in PACKAGES:
-        module = sys.modules.get(other) if other.startswith("skimage.") else None
-        if module is None or name not in served(other):
-            continue
-        if getattr(module, name, None) in {thing, _stand_ins.get(thing)}:
-            return other
-    return None
 
 
 _stand_ins: dict = {}
@@ -179,7 +193,8 @@ _stand_ins: dict = {}
 
 def _function(package: str, name: str, thing):
     """What takes the place of an original function, one for all places where it stands."""
-    from ._importlib_bootstrap import stand_in
+    package = ALIASES.get(package, {}).get(name, package)
+    from ._importlib_bootstrap import stand_in  # imports NumPy
 
     original = getattr(thing, "gpuseg_original", thing)
     if original not in _stand_ins:
@@ -196,5 +211,7 @@ def _class(package: str, name: str, original: type) -> type:
 
 
 def _replace(module: ModuleType, name: str, thing) -> None:
-    _replaced.append((module, name, vars(module).get(name, _MISSING)))
+    before = vars(module).get(name, _MISSING)
+    # A package has by import what was replaced where it is defined.
+    _replaced.append((module, name, getattr(before, "gpuseg_original", before)))
     setattr(module, name, thing)

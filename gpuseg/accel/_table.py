@@ -25,6 +25,15 @@ PACKAGES = {
     "sklearn.tree": "estimators",
 }
 
+# Packages that have a function of another one as well.
+ALIASES = {
+    "skimage.morphology": {
+        "flood": "skimage.segmentation",
+        "flood_fill": "skimage.segmentation",
+        "label": "skimage.measure",
+    }
+}
+
 # Functions for which there is a form in a module here.
 FORMS = {
     "scipy.ndimage": (
