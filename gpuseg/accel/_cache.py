@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._backend import _current, _each, choose, is_cupy
+from .._backend import Backend, _current, _each, is_cupy
 
 
 class Copy(NamedTuple):
@@ -30,8 +30,8 @@ class Copy(NamedTuple):
 class Copies:
     """Device copies of host arrays, the least recently used ones forgotten first."""
 
-    def __init__(self, upload: Callable, download: Callable, limit: int):
-        self._upload, self._download = upload, download
+    def __init__(self, upload: Callable, download: Callable, is_there: Callable, limit: int):
+        self._upload, self._download, self.is_there = upload, download, is_there
         self.limit = limit  # bytes
         self.uploads = self.downloads = self.reused = self.bytes_sent = self.bytes_fetched = 0
         self._copies: OrderedDict[int, Copy] = OrderedDict()
@@ -108,30 +108,46 @@ def copies(device: int) -> Copies:
         import cupy
 
         limit = cupy.cuda.Device(device).mem_info[1] // 4
-        _device_copies[device] = Copies(cupy.asarray, cupy.asnumpy, limit)
+        _device_copies[device] = Copies(cupy.asarray, cupy.asnumpy, is_cupy, limit)
     return _device_copies[device]
 
 
-def run(form: Callable, args: tuple, kwargs: dict):
-    """Call a form with arrays that are on the device already, where one is in use."""
-    backend, _ = choose(())
-    if backend.kind != "cuda" or any(kwargs.get(name) is not None for name in ("out", "in_place")):
-        return form(*args, **kwargs)
-    return through(copies(backend.device), backend, form, args, kwargs)
+def run(backend: Backend, form: Callable, args: tuple, kwargs: dict):
+    """Call a form on a CUDA device, with the arrays that are there already."""
+    with _current(backend):
+        return through(copies(backend.device), form, args, kwargs)
 
 
-def through(kept: Copies, backend, form: Callable, args: tuple, kwargs: dict):
+def through(kept: Copies, form: Callable, args: tuple, kwargs: dict):
+    """Call a form with the device's copies, and fetch what it returns."""
+
     def put(x):
         return kept.put(x) if isinstance(x, np.ndarray) and x.ndim else x
 
-    def get(x):
-        return kept.get(x) if is_cupy(x) else x
+    try:
+        there = [put(x) for x in args], {name: put(x) for name, x in kwargs.items()}
+        result = form(*there[0], **there[1])
+    except MemoryError:
+        there = None
+        kept.clear()
+        result = form(*args, **kwargs)
+    return _each(lambda x: kept.get(x) if kept.is_there(x) else x, result)
 
-    with _current(backend):
-        try:
-            there = [put(x) for x in args], {name: put(x) for name, x in kwargs.items()}
-            result = form(*there[0], **there[1])
-        except MemoryError:
-            kept.clear()
-            result = form(*args, **kwargs)
-        return _each(get, result)
+
+class Moved(NamedTuple):
+    """What went between host and device."""
+
+    uploads: int
+    bytes_sent: int
+    downloads: int
+    bytes_fetched: int
+    reused: int
+
+    def since(self, before: Moved) -> Moved:
+        return Moved(*(now - then for now, then in zip(self, before)))
+
+
+def moved() -> Moved:
+    return Moved(*(
+        sum(getattr(kept, name) for kept in _device_copies.values()) for name in Moved._fields
+    ))  # fmt: skip

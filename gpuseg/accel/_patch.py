@@ -181,7 +181,7 @@ def _asked(module: ModuleType, loads, hidden: dict):
             _replace(module, name, thing)
         return thing
 
-    def __getattr__(name: str):  # noqa: N807
+    def __getattr__(name: str):
         return find(name, theirs=inside(sys._getframe(1).f_globals.get("__name__")))
 
     __getattr__.find = find

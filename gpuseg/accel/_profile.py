@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from . import _cache
+
 
 @dataclass
 class Row:
@@ -23,6 +25,7 @@ class Profile:
 
     def __init__(self):
         self.rows: dict[str, Row] = {}
+        self._moved_before = _cache.moved()
 
     def _row(self, path: str) -> Row:
         return self.rows.setdefault(path, Row())
@@ -50,10 +53,17 @@ class Profile:
                 "; ".join(f"{reason} ({n})" for reason, n in row.reasons.most_common(2)),
             ))  # fmt: skip
         widths = [max(map(len, column)) for column in zip(*table)]
-        return "\n".join(
+        lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
             for row in table
-        )
+        ]
+        moved = _cache.moved().since(self._moved_before)
+        if any(moved):
+            lines.append(
+                f"to the device: {moved.uploads} arrays, {moved.bytes_sent / 1e6:.1f} MB; back: "
+                f"{moved.downloads}, {moved.bytes_fetched / 1e6:.1f} MB; were there: {moved.reused}"
+            )
+        return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._backend import Unserved, choose
+from .._backend import Backend, Unserved, choose, crossover_of
 from . import _cache
 from ._costs import purse
 from ._table import OTHER_KINDS
@@ -30,10 +30,14 @@ class Ledger:
     def __init__(self, path: str):
         self.path = path
 
+    def place(self, size: int) -> tuple[Backend, str]:
+        """Where ours would run for so many values, and why."""
+        return choose(())
+
     def served(self, array, seconds: float) -> None:
         if not log.isEnabledFor(logging.INFO) and self.watch is None:
             return
-        where, why = choose(())
+        where, why = self.place(array.size)
         if log.isEnabledFor(logging.INFO):
             shape = "x".join(map(str, array.shape))
             log.info("%s: %s, %s %s, %.2f ms (%s)", self.path, where, shape, array.dtype,
@@ -76,20 +80,29 @@ class Served(Ledger):
         """How many of them can be given by position."""
         return _positional(self.form, self.original, self.names)
 
+    def _writes(self, args: tuple, kwargs: dict) -> bool:
+        """Whether an array of the script's is written to, for which a copy must not stand."""
+        given = dict(zip(_parameters(self.original), args)) | kwargs
+        return given.get("out") is not None or bool(given.get("in_place"))
+
     def attempt(self, args: tuple, kwargs: dict):
         """The result of our form, or MISSED with the reason told."""
         reason = self.refuses(args, kwargs)
         if not reason:
             start = time.perf_counter()
             try:
-                result = _cache.run(self.form, args, kwargs)
+                array = args[0] if args else kwargs[self.first]
+                backend = self.place(array.size)[0]
+                if backend.kind == "cuda" and not self._writes(args, kwargs):
+                    result = _cache.run(backend, self.form, args, kwargs)
+                else:
+                    result = self.form(*args, **kwargs)
             except Unserved as refusal:
                 reason = str(refusal)
             except Exception as error:
                 # The original's answer, or the error that it raises, is what was asked for.
                 reason = f"{type(error).__name__}: {error}"
             else:
-                array = args[0] if args else kwargs[self.first]
                 self.served(array, time.perf_counter() - start)
                 return result
         self.missed(reason)
@@ -114,7 +127,19 @@ class Served(Ledger):
         for value in (*args[1:], *kwargs.values()):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
+        if purse.always or self.place(image.size)[0].kind != "cpu":
+            return ""
         return purse.why_not(self.path, image.size)
+
+    def place(self, size: int) -> tuple[Backend, str]:
+        backend, why = choose(())
+        least = 0
+        if backend.kind == "cuda":
+            function = getattr(self.form, "stands_for", self.form)
+            least = crossover_of(getattr(function, "via", function), backend, why)
+        if size < least:
+            return Backend("cpu"), f"under the crossover of {least:g}"
+        return backend, why
 
 
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
