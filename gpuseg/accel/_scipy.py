@@ -91,6 +91,14 @@ def binary_fill_holes(input, structure=None, output=None, origin=0, *, axes=None
     return ~filters.flood_masks(seeds, outside, connectivity=connectivity)
 
 
+# The public function whose measured crossover counts.
+gaussian_filter.stands_for = filters.gaussian
+median_filter.stands_for = filters.median
+label.stands_for = measure.label
+binary_propagation.stands_for = filters.flood_masks
+binary_fill_holes.stands_for = filters.flood_masks
+
+
 def _only(**arguments) -> None:
     """Refuse what is not the default."""
     for name, (value, default) in arguments.items():

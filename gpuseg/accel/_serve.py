@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._backend import Backend, Unserved, choose, crossover_of
+from .._backend import Backend, Unserved, choose, crossover_of, find
 from . import _cache
 from ._costs import purse
 from ._table import OTHER_KINDS
@@ -133,13 +133,24 @@ class Served(Ledger):
 
     def place(self, size: int) -> tuple[Backend, str]:
         backend, why = choose(())
-        least = 0
-        if backend.kind == "cuda":
-            function = getattr(self.form, "stands_for", self.form)
-            least = crossover_of(getattr(function, "via", function), backend, why)
+        if backend.kind != "cuda":
+            return backend, why
+        function = getattr(self.form, "stands_for", self.form)
+        function = getattr(function, "via", function)
+        if not _has_gpu_form(function):
+            return Backend("cpu"), "there is no GPU form"
+        least = crossover_of(function, backend, why)
         if size < least:
             return Backend("cpu"), f"under the crossover of {least:g}"
         return backend, why
+
+
+@functools.cache
+def _has_gpu_form(function: Callable) -> bool:
+    try:
+        return find(function, "cuda")[1] == "_cuda"
+    except NotImplementedError:
+        return True  # it is made of others
 
 
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:

@@ -54,3 +54,8 @@ def multiscale_basic_features(
         [kind for kind, wanted in kinds.items() if wanted],
         channel_axis=channel_axis,
     )
+
+
+# The public function whose measured crossover counts.
+label.stands_for = measure.label
+threshold_local.stands_for = filters.threshold_local
