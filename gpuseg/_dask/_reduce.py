@@ -34,19 +34,17 @@ class Tasks(NamedTuple):
 def each(function, arrays, *given, along=(), places=False) -> Tasks:
     """A function of every chunk of arrays that are in the same chunks.
 
-    It takes what is given, which may be lazy; of each list in `along` what is for the chunk; where
-    the chunk begins, if `places`; and the chunks.
+    It takes what is given; of each list in `along` what is for the chunk; where the chunk begins,
+    if `places`; and the chunks.
     """
     along = (*along, origins(arrays[0])) if places else tuple(along)
     name = f"{_name(function)}-{tokenize(function, given, along, *arrays)}"
-    lazy = [x for x in given if isinstance(x, Delayed)]
-    given = [None if isinstance(x, Delayed) else (x,) for x in given]
-    blocks = [itertools.product((x.name,), *map(range, x.numblocks)) for x in arrays]
-    layer = {}
-    for i, keys in enumerate(zip(*blocks)):
-        own = [values[i] for values in along]
-        layer[name, i] = (partial(_alone, function, given, own), [x.key for x in lazy], list(keys))
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *lazy])
+    blocks = zip(*(itertools.product((x.name,), *map(range, x.numblocks)) for x in arrays))
+    layer = {
+        (name, i): (partial(_alone, function, *given, *(values[i] for values in along)), *keys)
+        for i, keys in enumerate(blocks)
+    }
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=arrays)
     return Tasks(graph, name, list(layer))
 
 
@@ -55,11 +53,9 @@ def origins(x) -> list[tuple[int, ...]]:
     return list(itertools.product(*((0, *itertools.accumulate(c))[:-1] for c in x.chunks)))
 
 
-def _alone(function, given, own, lazy, blocks):
-    lazy = iter(lazy)
-    given = [next(lazy) if x is None else x[0] for x in given]
+def _alone(function, *args):
     with threads():
-        return function(*given, *own, *blocks)
+        return function(*args)
 
 
 def joined(join, tasks: Tasks) -> Delayed:
@@ -79,12 +75,6 @@ def joined(join, tasks: Tasks) -> Delayed:
 def added(tasks: Tasks) -> Delayed:
     """The sum of tuples of numbers or arrays."""
     return joined(_sums, tasks)
-
-
-def then(function, lazy: Delayed) -> Delayed:
-    """A function of what is lazy."""
-    name = f"{_name(function)}-{tokenize(function, lazy.key)}"
-    return _added(lazy.dask, lazy.__dask_layers__()[0], name, (function, lazy.key))
 
 
 def _added(graph, before: str, name: str, task) -> Delayed:

@@ -1,10 +1,13 @@
-"""Regions of chunked label images: what each chunk holds of them, joined."""
+"""Regions of chunked label images: what each chunk holds of them, joined.
+
+Each pass over the chunks is computed by itself. In one graph, what two passes look at would wait in
+memory for the second: the whole image.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import dask
 import numpy as np
 from dask import array as da
 
@@ -24,11 +27,11 @@ class Regions(NamedTuple):
 
 class Measured(NamedTuple):
     """An image with its channels along a last axis, labels in its chunks, and the largest absolute
-    value of each channel, lazy."""
+    value of each channel."""
 
     image: da.Array
     labels: da.Array
-    most: dask.delayed
+    most: np.ndarray
 
     @property
     def arrays(self):
@@ -42,7 +45,7 @@ def measured(image, labels) -> Measured:
     *chunks, _ = aligned([image])[0].chunks
     image = image.rechunk((*chunks, -1))
     labels = da.asarray(labels).rechunk(tuple(chunks))
-    return Measured(image, labels, joined(_largest, each(_most, [image])))
+    return Measured(image, labels, joined(_largest, each(_most, [image])).compute())
 
 
 def _most(image):
@@ -58,10 +61,10 @@ def _largest(parts):
 
 
 def sums(these: Measured, means=None):
-    """The sums of the values of each region, lazy; or of their squared distances from its mean, or
+    """The sums of the values of each region; or of their squared distances from its mean, or
     from one mean of all. No sum is rounded."""
     parts = each(_sums, these.arrays, means, these.most, these.labels.size)
-    return joined(added, parts)
+    return joined(added, parts).compute()
 
 
 def _sums(means, most, size, image, labels):

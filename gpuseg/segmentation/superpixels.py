@@ -238,9 +238,10 @@ def superpixel_means(image, labels, *, statistic="mean", channel_axis=None, back
     has the same. Beside image and result it needs 8 bytes a superpixel and channel, and 24 bytes a
     pixel for a piece of a million pixels; a median sorts all pixels (24 bytes a pixel).
 
-    Of a Dask array the result is lazy, and the same for any chunks. Each chunk is computed three
-    times (for a deviation four), with 8 bytes for each superpixel and channel in between. For a
-    median or a function, the values of superpixels in several chunks are brought together.
+    Of a Dask array the statistics are found at once, and the result that shows them is lazy, the
+    same for any chunks. Each chunk is computed two or three times for the statistics, with 8 bytes
+    for each superpixel and channel in between. For a median or a function, the values of
+    superpixels in several chunks are brought together.
 
     For the measures of each superpixel in a table, see `gpuseg.measure.regionprops_table`.
 
@@ -319,8 +320,9 @@ def merge_superpixels(
     (40 bytes an edge, 16 bytes a region and channel) is merged on the host. Beside labels and
     result it needs up to 36 bytes for each pair of pixels that a boundary separates.
 
-    Of a Dask array the result is lazy and the same; the graph of the whole is in memory, and each
-    chunk is computed for it once, or twice for ``criterion="boundary"``.
+    Of a Dask array the superpixels are merged at once, and the result that shows them is lazy; it
+    is the same. The graph of the whole is in memory, and each chunk is computed for it three times,
+    four for ``criterion="boundary"``.
 
     References
     ----------

@@ -1,5 +1,7 @@
 """Measures of the regions of chunked label images equal those of the whole."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from gpuseg.measure import regionprops_table  # noqa: E402
+from gpuseg.metrics import explained_variation  # noqa: E402
 from gpuseg.segmentation import superpixel_means  # noqa: E402
 
 SUMMED = (
@@ -167,10 +170,32 @@ def test_means_of_superpixels(case, statistic, background):
         np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
 
 
-def test_superpixels_are_computed_when_they_are_asked_for():
+def test_superpixels_are_checked_in_chunks():
     labels = da.from_array(np.array([[1, 1, -2], [3, 3, 3]]), chunks=2)
     image = da.from_array(np.array([[1.0, 2, np.nan], [0, 0, 1]]), chunks=2)
     with pytest.raises(ValueError, match="labels must not be negative, got -2"):
-        superpixel_means(da.nan_to_num(image), labels).compute()
+        superpixel_means(da.nan_to_num(image), labels)
     with pytest.raises(ValueError, match="image holds NaN or infinity"):
-        superpixel_means(image, abs(labels)).compute()
+        superpixel_means(image, abs(labels))
+
+
+def test_each_pass_over_an_image_lets_go_of_it():
+    """Of 20 MB there are never more than a third in memory, with all that the work takes."""
+    shape, chunks = (40 * 40, 40, 40), ((40,) * 40, (40,), (40,))
+    image = da.map_blocks(_numbered, chunks=chunks, dtype=float, meta=np.zeros((0, 0, 0)))
+    labels = image.astype(np.int32) + 1
+    tracemalloc.start()
+    try:
+        with dask.config.set(scheduler="sync"):
+            for statistic in ("std", "median"):
+                superpixel_means(image, labels, statistic=statistic)[::40].sum().compute()
+            explained_variation(image, labels)
+            regionprops_table(labels, image, ("area", "intensity_std", "euler_number"))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < np.prod(shape) * 8 / 3
+
+
+def _numbered(block_info=None):
+    return np.full((40, 40, 40), float(block_info[None]["chunk-location"][0]))

@@ -34,8 +34,8 @@ def _hits(seen):
 def explained_variation(image, labels):
     """As on the CPU: sums over regions are exact, whatever the chunks."""
     these = measured(image[..., np.newaxis], labels)
-    regions = sums(these).compute()
+    regions = sums(these)
     mean = float(regions.values.sum()) / image.size
-    total = float(sums(these, mean).compute().values.sum())
+    total = float(sums(these, mean).values.sum())
     away = regions.values[:, 0] / regions.sizes - mean
     return min(1.0, float((regions.sizes * away * away).sum() / total)) if total else 1.0

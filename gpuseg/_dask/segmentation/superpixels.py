@@ -14,7 +14,7 @@ from ..._cpu.regions import region_sums, sum_step
 from ..._cpu.segmentation.superpixels import half_steps, merged_names, statistics
 from .. import _regions
 from .._connected import threads
-from .._reduce import each, joined, then
+from .._reduce import each, joined
 from .._regions import Regions
 
 
@@ -24,7 +24,7 @@ def superpixel_means(image, *, labels, statistic, background):
     return da.map_blocks(
         _painted,
         these.labels[..., np.newaxis],
-        found=_found(these, statistic),
+        found=dask.delayed(_found(these, statistic), traverse=False),
         background=background,
         into=dtype,
         dtype=dtype,
@@ -43,32 +43,30 @@ def _painted(labels, found, background, into):
         return values[flat].reshape(*labels.shape[:-1], -1)
 
 
-def _found(these, statistic):
-    """A number of each channel of each region, lazy."""
+def _found(these, statistic) -> Regions:
+    """A number of each channel of each region."""
     if statistic in ("min", "max"):
         ufunc, start = (np.minimum, np.inf) if statistic == "min" else (np.maximum, -np.inf)
         join = partial(_regions.together, ufunc=ufunc, start=start)
-        return joined(join, each(_measured, these.arrays, statistic))
+        return joined(join, each(_measured, these.arrays, statistic)).compute()
     if callable(statistic) or statistic == "median":
-        held = joined(_regions.added, each(_held, [these.labels]))
-        gathered = joined(_laid, each(_gathered, these.arrays, statistic, held))
-        return then(partial(_finished, statistic), gathered)
+        held = joined(_regions.added, each(_held, [these.labels])).compute()
+        gathered = joined(_laid, each(_gathered, these.arrays, statistic, held)).compute()
+        return _finished(statistic, gathered)
     sums = _regions.sums(these)
     if statistic == "sum":
         return sums
-    means = then(_per_pixel, sums)
+    means = _per_pixel(sums)
     if statistic == "mean":
         return means
-    variances = then(_per_pixel, _regions.sums(these, means))
-    return variances if statistic == "var" else then(_root, variances)
+    variances = _per_pixel(_regions.sums(these, means))
+    if statistic == "std":
+        return variances._replace(values=np.sqrt(variances.values))
+    return variances
 
 
 def _per_pixel(sums):
     return sums._replace(values=sums.values / sums.sizes[:, np.newaxis])
-
-
-def _root(variances):
-    return variances._replace(values=np.sqrt(variances.values))
 
 
 def _measured(statistic, image, labels) -> Regions:
@@ -124,18 +122,15 @@ def merge_superpixels(
     these = _regions.measured(image, labels)
     sums = _regions.sums(these)
     graph = _graph(these, sums, by_strength, connectivity)
-    names = dask.delayed(_names, pure=True)(sums, graph, by_strength, threshold, least, background)
-    return da.map_blocks(_named, these.labels, sums, names, dtype=np.int32)
-
-
-def _names(sums, graph, by_strength, threshold, least, background):
     given = by_strength, threshold, least, background
-    return merged_names(sums.numbers, graph, sums.sizes, sums.values, *given)
+    names = merged_names(sums.numbers, graph, sums.sizes, sums.values, *given)
+    table = dask.delayed((sums.numbers, names), traverse=False)
+    return da.map_blocks(_named, these.labels, table, dtype=np.int32)
 
 
-def _named(labels, sums, names):
-    flat, numbers = _regions.compacted(labels)
-    names = array_namespace(labels).asarray(names[np.searchsorted(sums.numbers, numbers)])
+def _named(labels, table):
+    (every, names), (flat, numbers) = table, _regions.compacted(labels)
+    names = array_namespace(labels).asarray(names[np.searchsorted(every, numbers)])
     return names[flat].reshape(labels.shape)
 
 
@@ -143,11 +138,6 @@ def _graph(these, sums, by_strength, connectivity):
     """As `region_graph` of the whole: each pair of pixels is seen from the chunk of its first."""
     labels = these.labels
     deep = [int(len(sizes) > 1) for sizes in labels.chunks]
-    arrays = [labels, these.image] if by_strength else [labels]
-    around = [
-        da.overlap.overlap(x, dict(enumerate([*deep, 0][: x.ndim])), "none", allow_rechunk=False)
-        for x in arrays
-    ]
     cores = [
         tuple(
             slice(d * (i > 0), d * (i > 0) + sizes[i])
@@ -155,12 +145,19 @@ def _graph(these, sums, by_strength, connectivity):
         )
         for place in np.ndindex(labels.numblocks)
     ]
+
+    arrays = [labels, these.image] if by_strength else [labels]
+    around = [
+        da.overlap.overlap(x, dict(enumerate([*deep, 0][: x.ndim])), "none", allow_rechunk=False)
+        for x in arrays
+    ]
     step = None
     if by_strength:
         strengths = each(_strength, around, connectivity, along=[cores])
-        step = then(_rounding, joined(_strongest, strengths))
+        most, count = joined(_strongest, strengths).compute()
+        step = sum_step(float(most), count, squares=False)
     edges = each(_edges, around, connectivity, sums, step, along=[cores])
-    return dask.delayed(_ends)(joined(_regions.added, edges), sums)
+    return _ends(joined(_regions.added, edges).compute(), sums)
 
 
 def _pairs(connectivity, core, labels, image=None):
@@ -191,10 +188,6 @@ def _strength(connectivity, core, *blocks):
 
 def _strongest(parts):
     return max(most for most, _ in parts), sum(count for _, count in parts)
-
-
-def _rounding(found) -> float:
-    return sum_step(float(found[0]), found[1], squares=False)
 
 
 def _edges(connectivity, sums, step, core, *blocks) -> Regions:
