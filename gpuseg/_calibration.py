@@ -190,13 +190,13 @@ def _crossover(cpu: Line, cuda: Line) -> float:
 
 def calibrate(step: Callable = contextlib.nullcontext) -> dict[str, Any]:
     """Time a call of every public function, keep the figures, and return them."""
-    from . import _cases
+    from . import _cases, _public
     from ._files import whole_file
 
     backends = ["cpu", *["cuda"] * probe_cuda().ok]
     found: dict[str, dict] = {}
     made: dict[tuple, _cases.Inputs] = {}
-    for name, function in _cases.functions().items():
+    for name, function in _public.functions().items():
         case = _cases.CASES[name]
         ndim = case.dims[0]
         with step(name), warnings.catch_warnings():

@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ._contracts import Close, Contract
-
-TOPICS = ("filters", "morphology", "measure", "metrics", "segmentation", "features", "estimators")
-
-
-def functions() -> dict[str, Callable]:
-    """Every public function, by topic and name."""
-    found = {}
-    for topic in TOPICS:
-        namespace = importlib.import_module(f"gpuseg.{topic}")
-        for name in namespace.__all__:
-            function = getattr(namespace, name)
-            if inspect.isfunction(function):
-                found[f"{topic}.{name}"] = function
-    return found
 
 
 class Inputs:

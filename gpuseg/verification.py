@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _cases
+from . import _cases, _public
 from ._backend import _simulating, asnumpy, probe_cuda, using
 from ._checks import real_array
 from ._contracts import Comparison, SamePartition
@@ -132,7 +132,7 @@ def verify(
     >>> found.passed, len(found)
     (True, 8)
     """
-    public = _cases.functions()
+    public = _public.functions()
     names = list(functions or public)
     for name in names:
         if name not in public:

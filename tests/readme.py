@@ -1,28 +1,22 @@
 """Makes the table of functions in README.md from the code: `python tests/readme.py` rewrites it."""
 
-import importlib
 import inspect
-import re
 from pathlib import Path
 
 from gpuseg._backend import find
+from gpuseg._public import dispatched, functions
 
 README = Path(__file__).parents[1] / "README.md"
-MODULES = ("filters", "morphology", "measure", "metrics", "segmentation", "features", "estimators")
 START, END = "<!-- functions: made by tests/readme.py -->\n", "<!-- end of functions -->"
 
 
 def table() -> str:
     lines = ["| function | CPU | GPU | same answer |", "|---|---|---|---|"]
-    for module in MODULES:
-        namespace = importlib.import_module(f"gpuseg.{module}")
-        for name in namespace.__all__:
-            function = getattr(namespace, name)
-            if inspect.isfunction(function):
-                cpu, gpu = forms(function)
-                rule = f"{function.contract}{'; ' * bool(function.contract_note)}"
-                rule += function.contract_note
-                lines.append(f"| `{module}.{name}` | {cpu} | {gpu} | {rule} |")
+    for name, function in functions().items():
+        cpu, gpu = forms(function)
+        rule = f"{function.contract}{'; ' * bool(function.contract_note)}"
+        rule += function.contract_note
+        lines.append(f"| `{name}` | {cpu} | {gpu} | {rule} |")
     return "\n".join(lines) + "\n"
 
 
@@ -31,7 +25,7 @@ def forms(function) -> tuple[str, str]:
     if function.via is not function:
         through = f"`{function.via.__name__}`"
         return through, through
-    if not re.search(r"(?<!\w)run\(", inspect.getsource(function)):
+    if not dispatched(function):
         return "its parts", "its parts"
     cpu, _ = find(function, "cpu")
     gpu, layer = find(function, "sim")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gpuseg
-from gpuseg import _backend, _calibration, _cases, cli, filters, measure
+from gpuseg import _backend, _calibration, _public, cli, filters, measure
 from gpuseg._backend import Backend
 
 
@@ -101,8 +101,8 @@ def test_bad_input():
 
 
 def test_the_command_measures_and_keeps(kept, monkeypatch, capsys):
-    few = {name: f for name, f in _cases.functions().items() if name.startswith("measure.")}
-    monkeypatch.setattr(_cases, "functions", lambda: few)
+    few = {name: f for name, f in _public.functions().items() if name.startswith("measure.")}
+    monkeypatch.setattr(_public, "functions", lambda: few)
     monkeypatch.setattr(_calibration, "SIDES", {2: (16, 32), 3: (8, 12), 1: (100, 200)})
     with pytest.raises(SystemExit) as ended:
         cli.app(["calibrate"])

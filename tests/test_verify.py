@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import gpuseg
-from gpuseg import _backend, _cases, cli, filters, verification
+from gpuseg import _backend, _cases, _public, cli, filters, verification
 
 
 def test_every_function_is_verified():
     """Those that have two forms among them, and whatever is composed of these."""
-    assert set(_cases.CASES) == set(_cases.functions())
+    assert set(_cases.CASES) == set(_public.functions())
 
 
 def test_the_cpu_gives_what_the_libraries_give():
