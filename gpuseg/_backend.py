@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+import math
 import os
 import sys
 import time
@@ -284,6 +285,12 @@ def crossover_of(function: Callable, backend: Backend, reason: str) -> float:
     return importlib.import_module("gpuseg._calibration").crossovers().get(name_of(function), 0)
 
 
+def size_of(values: tuple) -> int:
+    """The elements of the largest array among arguments: what a call's time goes by."""
+    shapes = (x.shape for x in values if hasattr(x, "dtype") and hasattr(x, "shape"))
+    return max(map(math.prod, shapes), default=0)
+
+
 def name_of(function: Callable) -> str:
     """A public function's topic and name."""
     topic, *_ = function.__module__.removeprefix("gpuseg.").split(".")
@@ -483,7 +490,7 @@ def _run(function, args, kwargs, backend, reason, traces):
     start = time.perf_counter()
     arrays = args + tuple(kwargs.values())
     least = crossover_of(function, backend, reason)
-    if least and (size := max((getattr(x, "size", 0) for x in arrays), default=0)) < least:
+    if least and (size := size_of(arrays)) < least:
         backend, reason = _CPU, f"{size} elements are under the crossover of {least:g}"
     found, layer = find(function, backend.kind)
     if layer == "_cpu" and backend.kind != "cpu":

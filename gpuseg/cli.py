@@ -213,23 +213,23 @@ def calibrate(as_json: Json = False) -> None:
     from .report import number
 
     with progress([""] * len(_cases.CASES)) as step:
-        figures = _calibration.calibrate(step)
+        found = _calibration.calibrate(step)
     if as_json:
-        print_json(figures)
+        print_json({name: known._asdict() for name, known in found.items()})
         return
     rows = []
-    for name, known in figures["functions"].items():
-        cpu = _calibration.Line(*known["cpu"])
+    for name, known in found.items():
+        cpu = known.lines["cpu"]
         least = _calibration.crossovers().get(name)
         rows.append((
             name, f"{1e6 * cpu.fixed:.0f}", f"{1e9 * cpu.per_element:.3g}",
-            number(known["bytes_per_element"]),
+            number(known.bytes_per_element),
             "" if least is None else "never" if math.isinf(least) else f"{least:.0f}",
         ))  # fmt: skip
     print_table(
         ("function", "fixed, us", "ns an element", "bytes an element", "GPU pays from"), rows
     )
-    if not figures["machine"]["gpu"]:
+    if not _calibration.machine()["gpu"]:
         print("There is no GPU here, and so no crossover.")
     print(f"kept in {_calibration.path()}")
 

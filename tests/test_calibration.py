@@ -31,7 +31,7 @@ def write(path, functions, **machine):
     forget()
 
 
-GAUSSIAN = {"cpu": [1e-5, 1e-8], "cuda": [1e-3, 1e-9], "bytes_per_element": 12.5}
+GAUSSIAN = {"lines": {"cpu": [1e-5, 1e-8], "cuda": [1e-3, 1e-9]}, "bytes_per_element": 12.5}
 
 
 def test_the_crossover_is_where_two_lines_meet():
@@ -79,6 +79,34 @@ def test_explanations(kept, found_cuda):
     without = gpuseg.explain(measure.find_contours, np.zeros((400, 300)))
     assert without.backend == "cpu"
     assert without.reason.endswith("there is no GPU form")
+    written = {"filters.threshold_by_objects": GAUSSIAN, "filters.histogram": GAUSSIAN}
+    write(kept, written)
+    # What it is composed of decides, as where it puts the image on the device at once.
+    parts = gpuseg.explain(filters.threshold_by_objects, np.zeros((9, 9), np.uint8))
+    assert parts.backend == "cuda:0"
+    assert "composed of other calls" in parts.reason
+    through = gpuseg.explain(filters.threshold_otsu, np.zeros((9, 9), np.uint8))
+    assert through.backend == "cpu"
+
+
+def test_explanations_and_calls_go_by_the_same_size(kept, found_cuda):
+    """The largest array's, wherever it stands, and of a table all elements, as measured."""
+    write(kept, {
+        "filters.apply_hysteresis_threshold": GAUSSIAN, "estimators.robust_scale": GAUSSIAN,
+    })  # fmt: skip
+    low = np.zeros((400, 300))
+    arguments = np.zeros((1, 300)), low, 1
+    told = gpuseg.explain(filters.apply_hysteresis_threshold, *arguments)
+    assert told.backend == "cuda:0"
+    assert told.seconds == pytest.approx(1e-3 + 120_000 * 1e-9)
+    function = _public.functions()["estimators.robust_scale"]
+    (size, call), _ = _calibration._calls("estimators.robust_scale", function, {})
+    told = gpuseg.explain(function, *call.args)
+    assert told.seconds == pytest.approx(1e-5 + size * 1e-8)
+    with gpuseg.trace() as calls:
+        call()
+    assert [c.reason for c in calls] == [told.reason]
+    assert told.reason.startswith(f"{call.args[0].size} elements are under")
 
 
 def test_what_is_not_known_is_not_guessed(kept):
@@ -88,9 +116,60 @@ def test_what_is_not_known_is_not_guessed(kept):
     assert "not known: run `gpuseg calibrate`" in str(told)
     write(kept, {"filters.gaussian": GAUSSIAN}, gpu="another")
     assert gpuseg.explain(filters.gaussian, np.zeros((9, 9))).seconds is None
-    kept.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        [],
+        {"filters.gaussian": 3},
+        {"filters.gaussian": {"lines": {"cpu": [1]}, "bytes_per_element": 1}},
+        {"filters.gaussian": {"lines": {"cpu": [1, float("nan")]}, "bytes_per_element": 1}},
+        {"filters.gaussian": {"lines": {}}},
+    ],
+)
+def test_a_damaged_file_is_told_of_and_not_used(kept, found_cuda, functions, caplog):
+    write(kept, functions)
+    _backend.log_once.cache_clear()
+    assert _backend.crossover_of(filters.gaussian, Backend("cuda"), "found") == 0
+    assert "cannot be read and is not used" in caplog.text
+    kept.write_text('{"machine": ')
     forget()
     assert gpuseg.explain(filters.gaussian, np.zeros((9, 9))).seconds is None
+
+
+def test_the_memory_on_a_gpu_is_not_known(kept, found_cuda):
+    write(kept, {"filters.gaussian": GAUSSIAN})
+    told = gpuseg.explain(filters.gaussian, np.zeros((400, 300)))
+    assert told.peak_bytes is None
+    assert str(told).endswith("memory: not known")
+
+
+def test_figures_lie_in_the_cache_by_machine(tmp_path, monkeypatch):
+    monkeypatch.delenv("GPUSEG_CALIBRATION")
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = _calibration.path()
+    assert here.parent == tmp_path / "gpuseg"
+    known = _calibration.machine()
+    assert {"cpu", "gpu", "threads", "versions"} == set(known)
+    other = known | {"versions": known["versions"] | {"numba": "0"}}
+    monkeypatch.setattr(_calibration, "machine", lambda: other)
+    assert _calibration.path() != here
+    assert _calibration.path().parent == here.parent
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the specification says to ignore
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _calibration.path().parent == tmp_path / ".cache" / "gpuseg"
+
+
+def test_a_call_that_fails_leaves_the_others_their_figures(caplog):
+    def broken(image):
+        raise RuntimeError("a bug")
+
+    broken.via = broken
+    calls = [(4, lambda: broken(0)), (8, lambda: broken(0))]
+    assert _calibration._measure("filters.broken", broken, calls) is None
+    assert "filters.broken on cpu: RuntimeError: a bug" in caplog.text
 
 
 def test_bad_input():
@@ -112,6 +191,9 @@ def test_the_command_measures_and_keeps(kept, monkeypatch, capsys):
     assert str(kept) in told
     figures = json.loads(kept.read_text())
     assert set(figures["functions"]) == set(few)
+    assert set(_calibration.measured()) == set(few)
+    assert "no crossover" in told
+    assert _calibration.crossovers() == {}
     # 4 bytes a label at least.
     assert figures["functions"]["measure.label"]["bytes_per_element"] >= 4
     seconds = gpuseg.explain(measure.label, np.ones((32, 32), bool)).seconds
