@@ -38,7 +38,7 @@ def same(image, chunks, n_clusters, **options):
         assert float(found.inertia) == pytest.approx(expected.inertia, rel=1e-6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.data(), st.sampled_from(DTYPES), st.sampled_from(["k-means++", "random"]))
 def test_clusters(data, dtype, init):
     shape = data.draw(st.lists(st.integers(4, 12), min_size=1, max_size=3).map(tuple))

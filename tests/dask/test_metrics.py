@@ -48,7 +48,7 @@ def same(function, whole, chunked, **options):
         assert found.passed, (function.__name__, found.worst, a, b)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(pairs())
 def test_masks_classes_and_regions(case):
     for name in (
@@ -64,7 +64,7 @@ def test_masks_classes_and_regions(case):
     same(metrics.explained_variation, *case)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(pairs(), st.integers(0, 3))
 def test_boundary_recall(case, tolerance):
     same(metrics.boundary_recall, *case, tolerance=tolerance)

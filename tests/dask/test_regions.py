@@ -76,7 +76,7 @@ def same(labels, image, chunks, image_chunks, properties, **options):
             np.testing.assert_allclose(found[name], column, rtol=1e-6, atol=atol, err_msg=name)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(cases(), st.sampled_from([None, 2, "each"]))
 def test_measures_of_places(case, spacing):
     labels, _, chunks, _ = case
@@ -84,7 +84,7 @@ def test_measures_of_places(case, spacing):
     same(labels, None, chunks, None, SUMMED, spacing=spacing)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(cases())
 def test_measures_of_intensities(case):
     same(*case, ("label", *INTENSITIES))
@@ -154,7 +154,7 @@ def test_bad_input_is_told_as_for_the_whole():
 STATISTICS = ("mean", "sum", "std", "var", "min", "max", "median", np.ptp)
 
 
-@settings(max_examples=40)
+@settings(max_examples=24)
 @given(cases(), st.sampled_from(STATISTICS), st.sampled_from([0, 1, None]))
 def test_means_of_superpixels(case, statistic, background):
     labels, image, chunks, image_chunks = case
