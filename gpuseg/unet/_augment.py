@@ -30,6 +30,9 @@ class Augmentation:
     spacing : float
     contrast, brightness : float
         Standard deviations of the logarithm of a factor, and of a summand.
+    shade : float
+        Standard deviation of light and shadow, a summand at points `spacing` pixels apart: how
+        bright a place is then tells less of what it is than its texture and its edges.
     gamma : float
         Standard deviation of the share of the squares of intensities that is added.
     blur : float
@@ -47,6 +50,7 @@ class Augmentation:
     spacing: float = 32.0
     contrast: float = 0.2
     brightness: float = 0.2
+    shade: float = 0.5
     gamma: float = 0.15
     blur: float = 1.0
     noise: float = 0.3
@@ -124,12 +128,16 @@ def moved(image, truth, patch, augment: Augmentation, rng):
 
 
 def _bend(patch, augment, rng):
-    lattice = [max(2, math.ceil(n / augment.spacing) + 1) for n in patch]
-    moves = np.clip(rng.normal(0, augment.elastic, (1, len(patch), *lattice)),
-                    -2 * augment.elastic, 2 * augment.elastic)  # fmt: skip
+    return augment.elastic * _smooth(len(patch), patch, augment.spacing, rng)
+
+
+def _smooth(count: int, patch, spacing: float, rng):
+    """Fields (count, ...) that are normal at the points of a lattice, but for their tails."""
+    lattice = [max(2, math.ceil(n / spacing) + 1) for n in patch]
+    values = np.clip(rng.normal(size=(1, count, *lattice)), -2, 2)
     mode = "bicubic" if len(patch) == 2 else "trilinear"
     return functional.interpolate(
-        torch.from_numpy(moves), size=tuple(patch), mode=mode, align_corners=True
+        torch.from_numpy(values), size=tuple(patch), mode=mode, align_corners=True
     )[0]
 
 
@@ -143,6 +151,9 @@ def relit(image, augment: Augmentation, rng):
         image = image + share * (mean(around, 3, 1)[0] - image)
     if augment.gamma > 0:
         image = image + rng.normal(0, augment.gamma) * (image * image - 1)
+    if augment.shade > 0:
+        fields = _smooth(1, image.shape[1:], augment.spacing, rng)
+        image = image + augment.shade * fields.to(image.dtype)
     if augment.contrast > 0 or augment.brightness > 0:
         factor = math.exp(rng.normal(0, augment.contrast))
         image = image * factor + rng.normal(0, augment.brightness)

@@ -229,6 +229,15 @@ def _rare(pairs: list[Example]) -> bool:
     return any(count < _RARE * whole for count in counts.values())
 
 
+def _starts(patch: int, size: int, mirrored: bool) -> tuple[int, int]:
+    """The first and the last place where a patch may begin along an axis."""
+    # Within the image, pixels near its edges are in few patches. Where images are mirrored beyond
+    # their edges, a patch has its middle anywhere: each pixel is shown as often as any other.
+    if mirrored:
+        return -(patch // 2), size - patch + patch // 2
+    return min(0, size - patch), max(0, size - patch)
+
+
 class Draw:
     """Batches of patches, or of whole images: each by its epoch and step alone."""
 
@@ -264,6 +273,7 @@ class Draw:
         return self._made(image, truth, pair.shape, rng)
 
     def _patch(self, rng):
+        moves = self.augment is not None and self.augment.moves
         # Every second patch, by chance, has in it a place of a class that is drawn: so a rare one
         # is seen as often as others.
         if self.balanced and self._holders and rng.random() < 0.5:
@@ -271,17 +281,17 @@ class Draw:
             pair = self.pairs[self._holders[label][rng.integers(len(self._holders[label]))]]
             place = pair.places[label][rng.integers(len(pair.places[label]))]
             start = [
-                int(np.clip(at - rng.integers(n), min(0, size - n), max(0, size - n)))
+                int(np.clip(at - rng.integers(n), *_starts(n, size, moves)))
                 for at, n, size in zip(place, self.patch, pair.shape)
             ]
         else:
             pair = self.pairs[rng.choice(len(self.pairs), p=self._shares)]
             start = [
-                int(rng.integers(min(0, size - n), max(0, size - n) + 1))
+                int(rng.integers(*_starts(n, size, moves), endpoint=True))
                 for n, size in zip(self.patch, pair.shape)
             ]
         margin = (0,) * len(start)
-        if self.augment is not None and self.augment.moves:
+        if moves:
             margin = self.augment.margin(self.patch)
         begin = [a - m for a, m in zip(start, margin)]
         size = [n + 2 * m for n, m in zip(self.patch, margin)]

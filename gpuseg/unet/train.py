@@ -41,10 +41,12 @@ RECIPES = {
         "batch_size": 8,
         "patch_size": 128,
         "augment": True,
+        "weight_decay": 1.0,
+        "average": 0.99,
     },
 }
-# The same without augmentation: on few pictures it learns them by heart.
-RECIPES["plain"] = RECIPES["augmented"] | {"augment": False}
+# Without what keeps it from learning a few pictures by heart.
+RECIPES["plain"] = RECIPES["augmented"] | {"augment": False, "weight_decay": 0.01, "average": None}
 
 _MEASURED = ("loss", "accuracy", "mae", "dice")
 # The share of the steps in which the learning rate of the schedule rises.
@@ -62,6 +64,7 @@ def train(
     optimizer="adamw",
     learning_rate=2e-3,
     schedule=None,
+    weight_decay=0.01,
     average=None,
     batch_size=8,
     patch_size=None,
@@ -101,6 +104,8 @@ def train(
     learning_rate : float, optional
     schedule : {None, 'cosine'}, optional
         Constant, or rising for the first 15 % of the steps and then falling to 0 as a cosine.
+    weight_decay : float, optional
+        Of AdamW: for each unit of learning rate, the share of every weight that a step takes away.
     average : float, optional
         Validate, keep and return not the weights of the last step but their exponential moving
         average [2]_, of which each step leaves this share, for example 0.99, and less in the first
@@ -163,9 +168,9 @@ def train(
     Notes
     -----
     ``gpuseg.unet.RECIPES`` holds arguments that go together: 'augmented' is the one to begin with,
-    'plain' the same without augmentation, which overfits on few pictures, and 'course' gradient
-    descent, a step an epoch on five copies of an image, which hardly leaves the answer that all is
-    background.
+    'plain' the same without augmentation, strong decay and average, which overfits on few pictures,
+    and 'course' gradient descent, a step an epoch on five copies of an image, which hardly leaves
+    the answer that all is background.
 
     References
     ----------
@@ -239,6 +244,7 @@ def _settings(given: dict) -> dict:
             integer(given[name], name, at_least=1)
     if given["schedule"] is not None:
         option(given["schedule"], "schedule", ("cosine",))
+    number(given["weight_decay"], "weight_decay", at_least=0)
     if given["average"] is not None:
         number(given["average"], "average", above=0)
         if given["average"] >= 1:
@@ -256,6 +262,7 @@ def _settings(given: dict) -> dict:
             number(given["learning_rate"], "learning_rate", above=0, at_most=1e30)
         ),
         "schedule": given["schedule"],
+        "weight_decay": float(given["weight_decay"]),
         "average": None if given["average"] is None else float(given["average"]),
         "batch_size": integer(given["batch_size"], "batch_size", at_least=1),
         "patch_size": patch,
@@ -303,7 +310,9 @@ class _Training:
         if settings["optimizer"] == "sgd":
             self.optimizer = torch.optim.SGD(model.parameters(), lr=rate)
         else:
-            self.optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+            self.optimizer = torch.optim.AdamW(
+                model.parameters(), lr=rate, weight_decay=settings["weight_decay"]
+            )
         self.last = self._weights()
         self.best, self.least = self.last, math.inf
 

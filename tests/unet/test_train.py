@@ -1,5 +1,7 @@
 """Training, for real: small networks learn in seconds."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -254,6 +256,26 @@ def test_an_average_is_of_the_weights_after_each_step(share):
     assert history["val_accuracy"].iloc[-1] == pytest.approx((mask == found).mean(), abs=1e-4)
 
 
+def test_weights_decay():
+    image, mask = blobs((64, 64))
+    sizes = []
+    for decay in (0, 5):
+        model, _ = unet.train(small(), image, mask, weight_decay=decay, **QUICK)
+        sizes.append(sum(float(w.detach().square().sum()) for w in model.parameters()))
+    # Eight steps at a rate of 0.002, each of which leaves 99 %.
+    assert sizes[1] == pytest.approx(0.99**16 * sizes[0], rel=0.03)
+
+
+def test_light_and_shadow_are_smooth_and_as_strong_as_asked(rng):
+    still = {field.name: 0 for field in fields(Augmentation)}
+    shade = Augmentation(**still | {"flip": False, "rotate": False, "spacing": 16, "shade": 0.5})
+    for shape in ((1, 64, 48), (2, 32, 32, 32)):
+        made = torch.stack([relit(torch.zeros(shape), shade, rng) for _ in range(50)])
+        assert 0.25 < float(made.std()) < 0.5  # between the points of the lattice it is less
+        assert float(made[..., 1:].sub(made[..., :-1]).abs().max()) < 0.3
+        assert torch.equal(made[:, 0], made[:, -1])  # all channels are lit alike
+
+
 def test_a_callback_can_stop():
     image, mask = blobs((48, 48))
     _, history = unet.train(small(), image, mask, epochs=9, callback=lambda row: row["epoch"] == 2)
@@ -346,9 +368,24 @@ def test_augmented_masks_stay_with_their_images(ndim, rng):
     assert len({x.numpy().tobytes() for x in seen}) == 6
 
 
+def test_each_pixel_is_shown_as_often_as_any_other():
+    at = np.arange(30.0 * 40).reshape(30, 40)
+    model = small()
+    flips = {field.name: 0 for field in fields(Augmentation)}
+    flips |= {"flip": True, "rotate": False, "spacing": 1}
+    draw = Draw(examples(at, at > 600, model, None), model, patch=[16, 24], batch=8000,
+                augment=flips, balanced=False, seed=0)  # fmt: skip
+    images, truth = draw(0, 0)
+    assert torch.equal(images[:, 0].round() > 600, truth > 0)
+    shown = np.bincount(images.numpy().round().astype(int).ravel(), minlength=at.size)
+    assert shown.sum() == 8000 * 16 * 24
+    assert shown.min() > 0.85 * shown.mean()
+    assert shown.max() < 1.15 * shown.mean()
+
+
 def test_without_changes_a_patch_is_what_lies_there(rng):
     still = Augmentation(flip=False, rotate=False, scale=0, elastic=0, contrast=0, brightness=0,
-                         gamma=0, blur=0, noise=0)  # fmt: skip
+                         shade=0, gamma=0, blur=0, noise=0)  # fmt: skip
     assert still.margin((8, 8)) == (0, 0)
     image = torch.from_numpy(rng.normal(size=(1, 40, 40)).astype(np.float32))
     truth = (image[0] > 0).long()
@@ -418,6 +455,8 @@ def test_bf16_trains_and_progress_is_told():
         ({"patch_size": (8, 8, 8)}, ValueError, "patch_size must be a number or 2"),
         ({"augment": {"shear": 1}}, ValueError, "shear"),
         ({"augment": {"noise": -1}}, ValueError, "augment: noise"),
+        ({"augment": {"shade": -1}}, ValueError, "augment: shade"),
+        ({"weight_decay": -1}, ValueError, "weight_decay must be at least 0"),
         ({"augment": 3}, TypeError, "augment must be"),
         ({"early_stopping": 3}, ValueError, "early_stopping needs validation"),
         ({"validation": np.zeros((64, 64))}, TypeError, "validation must be a pair"),
