@@ -259,6 +259,8 @@ def calibrate(step: Callable = contextlib.nullcontext) -> dict[str, Known]:
     from . import _public
     from ._files import whole_file
 
+    target = path()
+    target.parent.mkdir(parents=True, exist_ok=True)  # says now if that is refused
     made: dict[tuple, Any] = {}
     found = {}
     for name, function in _public.functions().items():
@@ -271,8 +273,6 @@ def calibrate(step: Callable = contextlib.nullcontext) -> dict[str, Known]:
         "machine": machine(),
         "functions": {name: known._asdict() for name, known in found.items()},
     }
-    target = path()
-    target.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(target, force=True) as file:
         file.write(json.dumps(figures, indent=1).encode())
     measured.cache_clear()

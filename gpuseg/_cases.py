@@ -199,12 +199,15 @@ class Case:
     largest: str = "large"
     namesake: str | None = ""  # where scikit-image has it; "" looks for it, None does not
     differs: str = ""  # why its namesake gives something else, if it does
-    peer: Contract | None = None  # how near the namesake comes, where that is less near
+    original: tuple[str, Callable] | None = None  # a library, and its answer for `Inputs`
+    peer: Contract | None = None  # how near these come, where that is less near
 
 
 # What takes its peer minutes for 65536 levels.
 _BYTES = Case(lambda i: (i.uint8,))
 _FLOAT32 = Close(rtol=1e-6)  # its sums are in float32
+_FLOAT64 = Close(rtol=1e-14)
+_LEARN = "scikit-learn"
 _FLAT = Case(dims=(2,))
 _SLOW = {"largest": "medium"}
 _GREY = Case(lambda i: (i.image, i.footprint), **_SLOW)
@@ -214,6 +217,57 @@ _SCORES = {"args": lambda i: (i.mask, i.uint8)}
 _REGIONS = {"args": lambda i: (i.classes.astype(np.int64), i.grid)}
 _TABLE = {"dims": (1,), "namesake": None}
 _STEPS = {"max_iter": 10, "tol": 0}
+
+
+# What other libraries, which have the function under another name, make of the same inputs.
+
+
+def _distances(i):
+    from scipy.spatial.distance import cdist
+
+    return cdist(i.doubles, i.centers.astype(np.float64))
+
+
+def _nearest_centers(i):
+    from scipy.spatial.distance import cdist
+    from sklearn.metrics import pairwise_distances_argmin
+
+    squares = cdist(i.rows, i.centers, "sqeuclidean").min(axis=1)
+    return pairwise_distances_argmin(i.rows, i.centers).astype(np.int32), squares.astype(np.float32)
+
+
+def _nearest_neighbors(i):
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=5).fit(i.references).kneighbors(i.doubles)
+
+
+def _least_squares(i):
+    from sklearn.linear_model import LinearRegression
+
+    line = LinearRegression().fit(i.doubles, i.target)
+    return line.coef_, line.intercept_, line.rank_, line.singular_
+
+
+def _lloyd(i):
+    from sklearn.cluster import KMeans
+
+    found = KMeans(len(i.centers), init=i.centers, n_init=1, **_STEPS).fit(i.rows)
+    return found.labels_, found.cluster_centers_, found.inertia_, found.n_iter_
+
+
+def _polynomial(i):
+    from sklearn.preprocessing import PolynomialFeatures
+
+    return PolynomialFeatures().fit_transform(i.doubles)
+
+
+def _means(i):
+    from scipy import ndimage as ndi
+
+    means = ndi.mean(i.image.astype(np.float64), i.grid, np.arange(1, i.grid.max() + 1))
+    return means[i.grid - 1].astype(np.float64 if i.dtype == np.float64 else np.float32)
+
 
 CASES: dict[str, Case] = {
     "filters.apply_hysteresis_threshold": Case(lambda i: (i.image, *i.at(0.5, 0.8))),
@@ -328,7 +382,9 @@ CASES: dict[str, Case] = {
     "segmentation.superpixel_classes": Case(
         lambda i: (i.clean, 0.5), {"n_segments": 12}, **_SLOW
     ),
-    "segmentation.superpixel_means": Case(lambda i: (i.image, i.grid)),
+    "segmentation.superpixel_means": Case(
+        lambda i: (i.image, i.grid), original=("SciPy", _means), peer=_FLOAT32
+    ),
     "segmentation.watershed": Case(lambda i: (i.smooth, i.markers), **_SLOW),
     "features.feature_names": Case(lambda i: (), {"ndim": 3}, dims=(3,), largest="small"),
     "features.feature_table": Case(dims=(2,), **_SLOW),
@@ -336,30 +392,52 @@ CASES: dict[str, Case] = {
     "features.neighborhood": Case(**_SLOW),
     "features.polynomial": Case(lambda i: (i.channels,), dims=(2,), **_SLOW),
     "features.position": Case(),
-    "estimators.center_distances": Case(lambda i: (i.doubles, i.centers), **_TABLE),
-    "estimators.forest_predict": Case(lambda i: (i.rows, i.plain_forest), **_TABLE),
-    "estimators.least_squares": Case(lambda i: (i.doubles, i.target), **_TABLE),
+    "estimators.center_distances": Case(
+        lambda i: (i.doubles, i.centers), original=("SciPy", _distances), **_TABLE
+    ),
+    "estimators.forest_predict": Case(
+        lambda i: (i.rows, i.plain_forest), **_TABLE,
+        original=(_LEARN, lambda i: i.forest.predict_proba(i.rows)), peer=_FLOAT64,
+    ),
+    "estimators.least_squares": Case(
+        lambda i: (i.doubles, i.target), original=(_LEARN, _least_squares), **_TABLE
+    ),
     "estimators.linear_predict": Case(
-        lambda i: (i.doubles, np.arange(5.0)[None], np.ones(1)), **_TABLE
+        lambda i: (i.doubles, np.arange(5.0)[None], np.ones(1)), **_TABLE,
+        original=("NumPy", lambda i: i.doubles @ np.arange(5.0)[:, None] + 1), peer=_FLOAT64,
     ),
-    "estimators.lloyd": Case(lambda i: (i.rows, i.centers[None], 10, 0), **_TABLE),
-    "estimators.nearest_centers": Case(lambda i: (i.rows, i.centers), **_TABLE),
+    "estimators.lloyd": Case(
+        lambda i: (i.rows, i.centers[None], 10, 0), original=(_LEARN, _lloyd), **_TABLE,
+        peer=Close(rtol=1e-5),
+    ),
+    "estimators.nearest_centers": Case(
+        lambda i: (i.rows, i.centers), original=(_LEARN, _nearest_centers), **_TABLE,
+        peer=_FLOAT32,
+    ),
     "estimators.nearest_neighbors": Case(
-        lambda i: (i.doubles, i.references, 5), **_TABLE, **_SLOW
+        lambda i: (i.doubles, i.references, 5), **_TABLE, **_SLOW,
+        original=(_LEARN, _nearest_neighbors), peer=_FLOAT64,
     ),
-    "estimators.polynomial_table": Case(lambda i: (i.doubles,), **_TABLE),
+    "estimators.polynomial_table": Case(
+        lambda i: (i.doubles,), original=(_LEARN, _polynomial), **_TABLE
+    ),
     "estimators.quantile_places": Case(
-        lambda i: (i.doubles, i.quantiles.quantiles_, i.quantiles.references_), **_TABLE
+        lambda i: (i.doubles, i.quantiles.quantiles_, i.quantiles.references_), **_TABLE,
+        original=(_LEARN, lambda i: i.quantiles.transform(i.doubles)),
     ),
     "estimators.robust_scale": Case(
-        lambda i: (i.doubles, i.scaler.center_, i.scaler.scale_), **_TABLE
+        lambda i: (i.doubles, i.scaler.center_, i.scaler.scale_), **_TABLE,
+        original=(_LEARN, lambda i: i.scaler.transform(i.doubles)),
     ),
 }  # fmt: skip
 
 
-def namesake(name: str) -> tuple[str, Callable] | None:
-    """A library and its function of the same name: scikit-image's, or scikit-learn's metrics."""
+def namesake(name: str, inputs: Inputs | None = None) -> tuple[str, Callable] | None:
+    """A library and its function for the same arguments, under this name or another."""
     case = CASES[name]
+    if case.original is not None:
+        library, answer = case.original
+        return library, lambda *_, **__: answer(inputs)
     if case.namesake is None:
         return None
     topic, _, short = name.rpartition(".")

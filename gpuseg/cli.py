@@ -246,14 +246,18 @@ def verify(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.csv", help="Where the table goes."),
+        typer.Option("--output", "-o", metavar="FILE.csv", help="Where the table goes; or .json."),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BACKEND", help="cpu, cuda or sim.", show_default="all that work"),
     ] = None,
     as_json: Json = False,
     force: Force = False,
     max_bytes: MaxBytes = None,
 ) -> None:
     """Verify here that answers are scikit-image's, and those of the GPU the CPU's."""
-    from . import _images, verification
+    from . import _cases, _images, verification
 
     if output is not None:
         if output.suffix.lower() not in (".csv", ".json"):
@@ -261,8 +265,8 @@ def verify(
         check_output(output, force=force, sources=[input] if input else [])
         _need("pandas")
     image = None if input is None else _images.read(input, max_bytes=max_bytes).array
-    with progress([""] * verification.turns(functions)) as step:
-        found = verification.verify(functions, image=image, step=step)
+    with progress([""] * verification.turns(functions, backend)) as step:
+        found = verification.verify(functions, image=image, backends=backend, step=step)
     if output is not None:
         table = found.to_dataframe()
         form = table.to_csv if output.suffix.lower() == ".csv" else table.to_json
@@ -275,6 +279,9 @@ def verify(
         print_table(*found.rows())
         failed = sum(not check.passed for check in found)
         print(f"{len(found)} checks, {failed} failed" if failed else f"{len(found)} checks passed")
+        left = len(set(functions or _cases.CASES) - {check.function for check in found})
+        if left:
+            print(f"{left} have nothing here to be held against")
     if not found.passed:
         raise typer.Exit(1)
 

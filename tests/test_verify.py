@@ -21,7 +21,8 @@ def test_the_cpu_gives_what_the_libraries_give():
     # What has a namesake is held against it, but for what a case says is different on purpose.
     named = {name for name in _cases.CASES if _cases.namesake(name) is not None}
     assert compared == {name for name in named if not _cases.CASES[name].differs}
-    assert len(compared) > 50
+    assert len(compared) > 60
+    assert {check.against for check in found} == {"NumPy", "SciPy", "scikit-image", "scikit-learn"}
     assert {check.dtype for check in found} >= set(verification.DTYPES)
     assert {len(check.shape) for check in found} >= {2, 3}
 
@@ -72,6 +73,22 @@ def test_a_wrong_answer_fails(wrong):
     assert len(found.to_dataframe()) == len(found)
 
 
+def test_a_wrong_answer_fails_beside_a_function_of_another_name(monkeypatch):
+    from gpuseg._cpu.estimators import neighbors
+
+    right = neighbors.nearest_neighbors
+
+    def nearest_neighbors(*args, **options):
+        distances, indices = right(*args, **options)
+        return distances, indices[:, ::-1]
+
+    monkeypatch.setattr(neighbors, "nearest_neighbors", nearest_neighbors)
+    _backend.find.cache_clear()
+    found = gpuseg.verify(["estimators.nearest_neighbors"], backends=["cpu"])
+    _backend.find.cache_clear()
+    assert [(check.against, check.passed) for check in found] == [("scikit-learn", False)]
+
+
 def test_an_error_fails(monkeypatch):
     def broken(image):
         raise RuntimeError("a bug")
@@ -99,6 +116,9 @@ def test_bad_input():
         gpuseg.verify(image=np.ones(5))
     with pytest.raises(gpuseg.BackendError):
         gpuseg.verify(backends=["sim"])
+    for unknown in ("gpu", "auto"):
+        with pytest.raises(ValueError, match=f"got '{unknown}'"):
+            gpuseg.verify(backends=[unknown])
 
 
 def run(capsys, *arguments) -> tuple[int, str]:
@@ -113,8 +133,31 @@ def test_the_command_saves_the_table(tmp_path, capsys):
     assert code == 0
     assert "8 checks passed" in told
     assert table.read_text().count("\n") == 9
-    code, told = run(capsys, "filters.threshold_otsu", "--json")
+    code, told = run(capsys, "filters.threshold_otsu", "--json", "--backend", "cpu")
     assert len(json.loads(told)) == 8
+    table = tmp_path / "checks.json"
+    code, told = run(capsys, "filters.threshold_otsu", "filters.flood_masks", "-o", table)
+    assert len(json.loads(table.read_text())) == 8
+    assert "1 have nothing here to be held against" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sobel"],
+        ["--backend", "gpu"],
+        ["--backend", "auto"],
+        ["--input", "missing.tif"],
+        ["-o", "table.txt"],
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["verify", *arguments])
+    told = capsys.readouterr()
+    assert ended.value.code
+    assert told.err.startswith("gpuseg: ")
+    assert told.err.count("\n") == 1
 
 
 def test_the_command_fails_where_a_check_does(wrong, capsys):
