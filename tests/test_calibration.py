@@ -63,6 +63,14 @@ def test_small_images_stay_on_the_cpu(kept, found_cuda):
         np.testing.assert_array_equal(found, filters.gaussian(image, 2))
 
 
+def test_a_gpu_that_was_asked_for_is_taken(kept, found_cuda):
+    write(kept, {"filters.gaussian": GAUSSIAN})
+    for reason in ("using()", "set_device()", "a CuPy array came in", "GPUSEG_DEVICE=cuda"):
+        assert _backend.crossover_of(filters.gaussian, Backend("cuda"), reason) == 0
+    assert _backend.crossover_of(filters.gaussian, Backend("sim"), "found") == 0
+    assert _backend.crossover_of(filters.gaussian, Backend("cuda"), "found") > 0
+
+
 def test_explanations(kept, found_cuda):
     write(kept, {"filters.gaussian": GAUSSIAN})
     small = gpuseg.explain(filters.gaussian, np.zeros((300, 300)), 2)
