@@ -1,7 +1,7 @@
 """Trains a U-Net on a part of an image and scores it on another part.
 
 python benchmarks/unet_em.py IMAGE MASK [--recipe augmented] [--epochs N] [--depth 2]
-    [--step 2] [--train ROWS:COLUMNS] [--validate ROWS:COLUMNS] [--figure out.png]
+    [--seed 0] [--step 2] [--train ROWS:COLUMNS] [--validate ROWS:COLUMNS] [--figure out.png]
 
 ROWS and COLUMNS are written as in `:256,50:250`. With --figure it draws how training went, and the
 prediction beside the truth: on a few learnt pictures the curves of training and validation part.
@@ -69,6 +69,9 @@ def main() -> None:
         f"{(likely > 0.5).mean():.4f} of it foreground (truth: {truth.mean():.4f}); "
         f"trained in {trained - start:.0f} s, predicted in {time.perf_counter() - trained:.2f} s"
     )
+    dice = history["val_dice"]
+    print(f"epochs: best {dice.max():.4f} at {dice.idxmax() + 1}, "
+          f"last ten {dice[-10:].min():.4f} to {dice[-10:].max():.4f}")  # fmt: skip
     if given.save:
         unet.save(given.save, model, force=True)
     if given.figure:

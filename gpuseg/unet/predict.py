@@ -294,8 +294,9 @@ def _plan(given: dict) -> _Plan:
 def tiles(model, shape, blend: str, window, overlap: float) -> list[_Row]:
     """The windows of an image."""
     if blend == "crop":
-        return _crops(shape, _window(window or _equal(shape, model), model), model)
-    window = _window(window or _usual(shape, model), model)
+        window = _equal(shape, model) if window is None else window
+        return _crops(shape, _window(window, model), model)
+    window = _window(_usual(shape, model) if window is None else window, model)
     return _windows(shape, window, overlap, model.multiple)
 
 
