@@ -1,8 +1,8 @@
 """What a call costs by either way on the CPU, so that there only what pays is served.
 
 Loading Numba takes half a second, which a script of small images never earns back. So the first
-calls go to the original, until what ours would have spared has come to that half second: at most
-this much is lost on a script that ends then.
+calls go to the original, until ours would have spared half of that: a script that has lost so much
+will most likely lose as much again, and one that ends then has lost little.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import NamedTuple
 # Seconds to import Numba and make it ready, and for each function's compiled kernels.
 LOAD_NUMBA = 0.5
 LOAD_FORM = 0.02
+# The share of that time which must have been forgone.
+PATIENCE = 0.5
 # What must be left of a gain, on a machine or an image that is not the one measured.
 MARGIN = 0.8
 
@@ -90,9 +92,9 @@ class Purse:
             return ""
         price = LOAD_FORM if "numba" in sys.modules else LOAD_NUMBA + LOAD_FORM
         self.forgone += gain
-        if self.forgone < price:
+        if self.forgone < PATIENCE * price:
             return f"would spare {gain * 1e3:.1f} ms, and loading it take {price * 1e3:.0f}"
-        self.forgone -= price
+        self.forgone = 0.0
         self.loaded.add(path)
         return ""
 

@@ -168,11 +168,9 @@ def _asked(module: ModuleType, loads, hidden: dict):
     package = module.__name__
 
     def find(name: str, *, theirs: bool):
-        if name in hidden and theirs:
-            return hidden[name]
         if name in hidden:
-            setattr(module, name, _class(package, name, hidden[name]))
-            return vars(module)[name]
+            # Not kept in the dictionary: libraries that ask later must have theirs.
+            return hidden[name] if theirs else _class(package, name, hidden[name])
         if loads is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         thing = loads(name)

@@ -173,6 +173,19 @@ def test_an_estimator_and_the_original_are_one_class():
     )
 
 
+def test_estimators_that_libraries_ask_for_are_theirs():
+    python(
+        INSTALL.format("always=True")
+        + textwrap.dedent("""
+        from sklearn.linear_model import LinearRegression
+        from gpuseg._cpu.estimators.linear import LinearRegression as inside
+        assert ours(LinearRegression) and inside is LinearRegression.gpuseg_original
+        y = image @ np.arange(50.0)
+        np.testing.assert_allclose(LinearRegression().fit(image, y).predict(image), y)
+        """)
+    )
+
+
 def test_what_is_asked_of_a_function_is_the_originals():
     python(
         INSTALL.format("")
