@@ -85,7 +85,7 @@ def bench_function(benchmark, pytestconfig, name, shape, who, backend, there):
             "series": f"{name} {kind}"}  # fmt: skip
     with gpuseg.using(device.backend if backend == "cuda" else "cpu"):
         result = measure(benchmark, who, call, case=f"{name} {size}",
-                         voxels=given.size, budget=0.3, **more)  # fmt: skip
+                         voxels=given.size, least=1, budget=0.3, **more)  # fmt: skip
     if who == "gpuseg":
         benchmark.extra_info["bytes"] = nbytes(args, result)
     if resident:

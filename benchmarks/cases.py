@@ -545,9 +545,9 @@ CASES: dict[str, Case] = {
         {"init": np.array([[0.2], [0.4], [0.8]]), **STEPS},
         peers={"scikit-learn": _mixture},
         differs={"scikit-learn": "starts with other weights and widths"},
-        largest="medium",
+        largest="small",
     ),
-    "segmentation.guarded_threshold": Case(lambda i: (i.image, (0.3, 0.6)), largest="medium"),
+    "segmentation.guarded_threshold": Case(lambda i: (i.image, (0.3, 0.6)), largest="small"),
     "segmentation.hysteresis": Case(
         lambda i: (i.image, 0.6, 0.4),
         {"opening": 1},
@@ -574,7 +574,7 @@ CASES: dict[str, Case] = {
         lambda i: (i.smooth, 0.1),
         peers={"NumPy recursion": _quadtree},
         differs={"NumPy recursion": "gives a list"},
-        largest="medium",
+        largest="small",
     ),
     "segmentation.slic": Case(
         lambda i: (i.image, 200),
@@ -608,7 +608,7 @@ CASES: dict[str, Case] = {
         lambda i: (i.image,),
         peers={"scikit-image": _scikit_images_bank},
         tolerance=1e-3,
-        largest="medium",
+        largest="small",
     ),
     "features.neighborhood": Case(
         lambda i: (i.image,), peers={"NumPy": _numpys_windows}, largest="medium"

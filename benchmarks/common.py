@@ -35,8 +35,8 @@ import gpuseg
 
 
 def measure(
-    benchmark, who: str, call, *, case: str, voxels: int, rounds: int = 5, budget: float = 2.0,
-    **more,
+    benchmark, who: str, call, *, case: str, voxels: int, rounds: int = 5, least: int = 3,
+    budget: float = 2.0, **more,
 ):  # fmt: skip
     """Time `call` for one member of a case; slow peers get fewer rounds."""
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def measure(
     more.setdefault("backend", gpuseg.device_info()["default"] if who == "gpuseg" else "")
     benchmark.extra_info.update(who=who, case=case, voxels=voxels, cold_s=cold,
                                 peak_bytes=peak.bytes, **more)  # fmt: skip
-    rounds = max(3, min(rounds * 4, int(budget / max(once, 1e-6)))) if once < budget else 3
+    rounds = max(least, min(rounds * 4, int(budget / max(once, 1e-6))))
     benchmark.pedantic(
         lambda: finish(call()), rounds=rounds, iterations=1, warmup_rounds=int(once < 1)
     )
