@@ -118,6 +118,14 @@ volume.segment(sys.argv[1], sys.argv[2], method="manual", threshold=8500.0, sigm
 """
 
 
+def markers(work) -> int:
+    """How many shards are done; the folder goes while one looks when the job ends."""
+    try:
+        return sum(1 for _ in work.glob("done/*/*"))
+    except FileNotFoundError:
+        return 0
+
+
 def content(path):
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
@@ -129,14 +137,14 @@ def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(tmp_path, scan):
     chance = random.Random(0)
     kills = 0
     for _ in range(3):
-        before = sum(1 for _ in work.rglob("done/*/*"))
+        before = markers(work)
         child = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(scan), str(tmp_path / "out.zarr")]
         )
         # After another marker or two, and then a random moment.
         wanted, end = before + chance.randint(1, 3), time.monotonic() + 60
         while child.poll() is None and time.monotonic() < end:
-            if sum(1 for _ in work.rglob("done/*/*")) >= wanted:
+            if markers(work) >= wanted:
                 time.sleep(chance.random() * 0.05)
                 break
             time.sleep(0.002)
@@ -306,7 +314,7 @@ def one_worker_dies(work, workers):
 
     def kill():
         while not over.wait(0.002):
-            if next(work.rglob("done/*/*"), None) is not None and (pids := workers()):
+            if markers(work) and (pids := workers()):
                 os.kill(pids[0], signal.SIGKILL)
                 killed.append(pids[0])
                 return
