@@ -20,8 +20,6 @@ REASONS = {
     "measure.find_contours": "its lines go from chunk to chunk, and are no image",
     "measure.marching_cubes": "its surface goes from chunk to chunk, and is no image",
     "morphology.reconstruction": "a seed may reach any chunk, as often as there are chunks",
-    "segmentation.gaussian_mixture": "it goes over the whole image again and again; kmeans does not"
-    " need it in memory",
     "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
     "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
     "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",

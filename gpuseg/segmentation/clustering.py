@@ -207,6 +207,10 @@ def gaussian_mixture(
     of one piece. scikit-learn's `GaussianMixture` keeps 8 bytes for each pixel and class, and for
     each pixel and feature.
 
+    Of a Dask array the classes are found at once, as for `kmeans` (every chunk is computed once in
+    each step, but not of values of 8 or 16 bits alone); labels, probabilities and log likelihood
+    are lazy. Sums are added up chunk by chunk, so they differ in their last digits.
+
     References
     ----------
     .. [1] A.P. Dempster, N.M. Laird, D.B. Rubin, "Maximum likelihood from incomplete data via the

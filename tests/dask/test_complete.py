@@ -150,6 +150,9 @@ CALLS = {
     "segmentation.find_boundaries": lambda x: segmentation.find_boundaries(x.labels),
     "segmentation.flood": lambda x: segmentation.flood(x.others, (0, 0)),
     "segmentation.flood_fill": lambda x: segmentation.flood_fill(x.others, (0, 0), 7),
+    "segmentation.gaussian_mixture": _one(
+        segmentation.gaussian_mixture, n_components=2, random_state=0
+    ),
     "segmentation.hysteresis": _one(
         segmentation.hysteresis, high=180, low=100
     ),
@@ -216,7 +219,6 @@ def test_what_has_no_form_says_why(name):
     lazy = da.ones((6, 6, 6), chunks=3)
     refused = {
         "features.feature_table": lambda f: f(lazy),
-        "segmentation.gaussian_mixture": lambda f: f(lazy, 2),
         "segmentation.markov_random_field": lambda f: f(lazy, 2),
         "segmentation.superpixel_classes": lambda f: f(lazy[0], 0.5),
         "filters.threshold_stability": lambda f: f(lazy, noise=1),

@@ -259,6 +259,19 @@ def part_start(steps, table, n_clusters, units, chosen):
     return some_distinct(table, n_clusters), _rows(table, chosen), sums
 
 
+def part_moments(steps, table, mixture):
+    return moments(table, mixture)
+
+
+def part_moments_of_nearest(steps, table, centers, diagonal):
+    labels, _ = steps.nearest(table, centers)
+    return moments_of_labels(table, labels, len(centers), diagonal)
+
+
+def part_classified(steps, table, mixture, probabilities):
+    return classified(table, mixture, probabilities)
+
+
 def spread(values, shape, mask, outside):
     """Values of the pixels of the mask as an image."""
     if mask is None:
@@ -288,7 +301,9 @@ CPU = Steps(_rounded, kernel.sums_cpu, _nearest)
 # --- mixtures ---------------------------------------------------------------------------------
 
 
-class _Mixture(NamedTuple):
+class Mixture(NamedTuple):
+    """The weight, the mean and the covariances of each class."""
+
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
@@ -312,18 +327,12 @@ def run_mixture(
         centers = centers[np.argsort(centers[:, 0], kind="stable")]
     labels, _ = steps.nearest(table, centers.astype(np.float32))
     diagonal = covariance_type == "diag"
-    mixture = _maximized(_moments_of_labels(table, labels, n_components, diagonal), reg_covar)
+    start = moments_of_labels(table, labels, n_components, diagonal)
     del labels
-    n_iter, likelihood, change = 0, -np.inf, np.inf
-    while n_iter < max_iter and change >= tol:
-        n_iter += 1
-        *moments, total = _moments(table, mixture)
-        mixture = _maximized(moments, reg_covar)
-        change = abs(total / table.shape[1] - likelihood)
-        likelihood = total / table.shape[1]
-    order = np.argsort(mixture.means[:, 0], kind="stable") if named else np.arange(n_components)
-    mixture = _Mixture(*(part[order] for part in mixture))
-    labels, chances, likelihood = _classified(table, mixture, probabilities)
+    mixture, n_iter = fitted(
+        partial(moments, table), table.shape[1], start, max_iter, tol, reg_covar, in_order=named
+    )
+    labels, chances, likelihood = classified(table, mixture, probabilities)
     shape = image.shape[:-1]
     labels = spread(labels, shape, mask, -1)
     if chances is not None:
@@ -332,6 +341,23 @@ def run_mixture(
         labels, chances, mixture.weights, mixture.means + offsets, mixture.covariances,
         likelihood / table.shape[1], n_iter,
     )  # fmt: skip
+
+
+def fitted(moments_of, count: int, start, max_iter, tol, reg_covar, *, in_order: bool):
+    """The mixture that so many pixels are likely for, from the moments at the start, and the steps
+    to it; its classes in order of their means, if asked for."""
+    mixture = _maximized(start, reg_covar)
+    n_iter, likelihood, change = 0, -np.inf, np.inf
+    while n_iter < max_iter and change >= tol:
+        n_iter += 1
+        *found, total = moments_of(mixture)
+        mixture = _maximized(found, reg_covar)
+        change = abs(total / count - likelihood)
+        likelihood = total / count
+    if in_order:
+        order = np.argsort(mixture.means[:, 0], kind="stable")
+        mixture = Mixture(*(part[order] for part in mixture))
+    return mixture, n_iter
 
 
 def _in_pieces(function, table, *args) -> list:
@@ -371,13 +397,13 @@ def _log_densities(piece, mixture):
 
 
 def _chances(piece, mixture):
-    """The probability of each class for each pixel, the log likelihood, and the piece."""
+    """The probability of each class for each pixel, its log likelihood, and the piece."""
     xp = array_namespace(piece)
     rows, piece = _log_densities(piece, mixture)
     top = rows.max(axis=0)
     rows = xp.exp(rows - top)
     total = rows.sum(axis=0)
-    return rows / total, (top + xp.log(total)).sum(), piece
+    return rows / total, top + xp.log(total), piece
 
 
 def _moments_of(chances, piece, diagonal):
@@ -395,27 +421,36 @@ def _total(parts):
     return [sum(asnumpy(part) for part in column) for column in zip(*parts)]
 
 
-def _moments(table, mixture):
+def moments(table, mixture, counts=None):
+    """Sums of the classes, see `_moments_of`, and the log likelihood; of pixels that stand for so
+    many each, if given."""
+
     def one(piece, start):
         chances, likelihood, piece = _chances(piece, mixture)
-        return *_moments_of(chances, piece, mixture.covariances.ndim == 2), likelihood
+        if counts is not None:
+            many = counts[start : start + piece.shape[1]]
+            chances, likelihood = chances * many, likelihood * many
+        return *_moments_of(chances, piece, mixture.covariances.ndim == 2), likelihood.sum()
 
-    *moments, likelihood = _total(_in_pieces(one, table))
-    return *moments, float(likelihood)
+    *sums, likelihood = _total(_in_pieces(one, table))
+    return *sums, float(likelihood)
 
 
-def _moments_of_labels(table, labels, count, diagonal):
+def moments_of_labels(table, labels, count, diagonal, counts=None):
+    """Sums of the classes that pixels are in, as for `moments`."""
     xp = array_namespace(table)
 
     def one(piece, start):
         own = labels[start : start + piece.shape[1]]
         chances = (xp.arange(count)[:, None] == own).astype(xp.float64)
+        if counts is not None:
+            chances *= counts[start : start + piece.shape[1]]
         return _moments_of(chances, piece.astype(xp.float64), diagonal)
 
     return _total(_in_pieces(one, table))
 
 
-def _maximized(moments, reg_covar) -> _Mixture:
+def _maximized(moments, reg_covar) -> Mixture:
     counts, sums, products = moments
     # As in scikit-learn: a class that lost all its pixels keeps a finite mean.
     counts = counts + 10 * np.finfo(np.float64).eps
@@ -430,10 +465,12 @@ def _maximized(moments, reg_covar) -> _Mixture:
     # What is left of a variance of zero is rounding.
     if not smallest > 1e-14 * np.abs(products).max() / counts.max():
         raise ValueError(f"a class has no width left: reg_covar must be above {reg_covar:g}")
-    return _Mixture(counts / counts.sum(), means, covariances)
+    return Mixture(counts / counts.sum(), means, covariances)
 
 
-def _classified(table, mixture, probabilities):
+def classified(table, mixture, probabilities):
+    """The most probable class of each pixel, the probabilities, if asked for, and the log
+    likelihood."""
     xp = array_namespace(table)
     labels = xp.empty(table.shape[1], xp.int32)
     chances = None
@@ -446,6 +483,6 @@ def _classified(table, mixture, probabilities):
         labels[here] = rows.argmax(axis=0)
         if chances is not None:
             chances[:, here] = rows
-        return (likelihood,)
+        return (likelihood.sum(),)
 
     return labels, chances, float(_total(_in_pieces(one, table))[0])

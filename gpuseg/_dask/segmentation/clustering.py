@@ -1,4 +1,8 @@
-"""k-means of chunked images: the sums of chunks are exact, so they add up to those of the whole."""
+"""Clusters of chunked images.
+
+Those of k-means are the same to the last bit: the sums of chunks are exact, so they add up to those
+of the whole. Those of a mixture are sums of float64, in the order of the chunks.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +24,43 @@ from .._reduce import each, joined
 
 def kmeans(image, *, features, weights, mask, n_clusters, init, random_state, max_iter, tol):
     given = {"image": image, "features": features, "mask": mask}
-    pixels = _Pixels({name: x for name, x in given.items() if x is not None}, weights)
+    pixels = Pixels({name: x for name, x in given.items() if x is not None}, weights)
+    centers, _, n_iter = _found(pixels, n_clusters, init, random_state, max_iter, tol)
+    labels, inertia = pixels.labelled(centers.astype(np.float32))
+    return labels, centers + pixels.offsets, inertia, n_iter
+
+
+def gaussian_mixture(
+    image, *, features, weights, mask, n_components, covariance_type, init, random_state, max_iter,
+    tol, reg_covar, probabilities,
+):  # fmt: skip
+    given = {"image": image, "features": features, "mask": mask}
+    pixels = Pixels({name: x for name, x in given.items() if x is not None}, weights)
+    if isinstance(init, str):
+        centers, named, _ = _found(pixels, n_components, "k-means++", random_state, 300, 1e-4)
+    else:
+        centers, named, _ = _start(pixels, n_components, init, random_state)
+    start = pixels.moments_of_nearest(centers.astype(np.float32), covariance_type == "diag")
+    mixture, n_iter = whole.fitted(
+        pixels.moments, pixels.count, start, max_iter, tol, reg_covar, in_order=named
+    )
+    labels, chances, likelihood = pixels.classified(mixture, probabilities)
+    means = mixture.means + pixels.offsets
+    return labels, chances, mixture.weights, means, mixture.covariances, likelihood, n_iter
+
+
+def _found(pixels: Pixels, n_clusters: int, init, random_state, max_iter: int, tol: float):
+    """The centers of k-means, whether they were asked for by name, and the steps to them."""
     centers, named, variance = _start(pixels, n_clusters, init, random_state)
     centers, n_iter = whole.lloyd(
         pixels.sums, pixels.farthest, centers, max_iter, tol * variance if tol else 0.0
     )
     if named:
         centers = centers[np.argsort(centers[:, 0], kind="stable")]
-    labels, inertia = pixels.labelled(centers.astype(np.float32))
-    return labels, centers + pixels.offsets, inertia, n_iter
+    return centers, named, n_iter
 
 
-class _Pixels:
+class Pixels:
     """Arrays in the same chunks, and how their features are rounded."""
 
     def __init__(self, given: dict, weights):
@@ -150,14 +179,41 @@ class _Pixels:
                 found.append(pixel._replace(index=rank))
         return sorted(found, key=lambda pixel: (-pixel.distance, pixel.index))[:count]
 
+    def moments_of_nearest(self, centers, diagonal):
+        """The moments of the pixels nearest to each center, see `whole.moments_of_labels`."""
+        if self.few is not None:
+            table, counts = self.few
+            labels, _ = whole.CPU.nearest(table, centers)
+            return whole.moments_of_labels(table, labels, len(centers), diagonal, counts)
+        parts = self._each(whole.part_moments_of_nearest, centers, diagonal)
+        return joined(_added_each, parts).compute()
+
+    def moments(self, mixture):
+        """The moments of the classes of a mixture, see `whole.moments`."""
+        if self.few is not None:
+            table, counts = self.few
+            return whole.moments(table, mixture, counts)
+        return joined(_added_each, self._each(whole.part_moments, mixture)).compute()
+
     def labelled(self, centers):
         """The clusters and the sum of squared distances, lazy."""
-        labels = self._mapped(_labels, centers, np.int32, {})
-        inertia = self._mapped(_inertia, centers, np.float64, dict.fromkeys(self.axes, 1))
-        return labels, inertia.sum()
+        labels = self._mapped(_labels, centers, np.int32)
+        return labels, self._mapped(_inertia, centers, np.float64, number=True).sum()
 
-    def _mapped(self, function, centers, dtype, adjusted):
-        """An array of what is found in each chunk."""
+    def classified(self, mixture, probabilities):
+        """The classes, their probabilities, if asked for, and the mean log likelihood, lazy."""
+        labels = self._mapped(_classes, mixture, np.int32)
+        chances = None
+        if probabilities:
+            chances = self._mapped(_chances, mixture, np.float32, first=len(mixture.weights))
+        likelihood = self._mapped(_likelihood, mixture, np.float64, number=True)
+        return labels, chances, likelihood.sum() / self.count
+
+    def _mapped(self, function, found, dtype, *, number=False, first=None):
+        """An array of what is found in each chunk: of its shape; a number; or with so many on one
+        more axis, the first."""
+        leading = () if first is None else (2 * len(self.axes),)  # no number of another axis
+        meta = self.arrays[0]._meta.sum(axis=-1).astype(dtype)
         pairs = [
             (x, (*self.axes, *(len(self.axes) + i,) * (x.ndim - len(self.axes))))
             for i, x in enumerate(self.arrays)
@@ -166,14 +222,15 @@ class _Pixels:
         pairs += [(da.arange(n, chunks=(sizes,)), (axis,)) for axis, n, sizes in lines]
         return da.blockwise(
             function,
-            self.axes,
+            (*leading, *self.axes),
             *itertools.chain(*pairs),
             part=self._part,
-            centers=centers,
-            adjust_chunks=adjusted,
+            found=found,
+            new_axes=dict.fromkeys(leading, first),
+            adjust_chunks=dict.fromkeys(self.axes, 1) if number else None,
             concatenate=True,
             dtype=dtype,
-            meta=self.arrays[0]._meta.sum(axis=-1).astype(dtype),
+            meta=meta if first is None else meta[np.newaxis],
         )
 
 
@@ -210,25 +267,48 @@ def _part(work, args, own, origin, *blocks, names, weights, scales):
     )  # fmt: skip
 
 
-def _labels(*blocks, part, centers):
-    image, found = blocks[0], _of_chunk(whole.part_labels, part, centers, blocks)
+def _labels(*blocks, part, found):
+    labels = _of_chunk(whole.part_labels, part, (found,), blocks)
+    return _spread(labels, part, blocks, -1, np.int32)
+
+
+def _inertia(*blocks, part, found):
+    inertia = _of_chunk(whole.part_inertia, part, (found,), blocks)
+    return np.full((1,) * (blocks[0].ndim - 1), inertia or 0.0)
+
+
+def _classes(*blocks, part, found):
+    labels, *_ = _of_chunk(whole.part_classified, part, (found, False), blocks) or [None]
+    return _spread(labels, part, blocks, -1, np.int32)
+
+
+def _chances(*blocks, part, found):
+    _, rows, _ = _of_chunk(whole.part_classified, part, (found, True), blocks) or [None] * 3
+    rows = [None] * len(found.weights) if rows is None else rows
+    xp = array_namespace(blocks[0])
+    return xp.stack([_spread(row, part, blocks, 0, np.float32) for row in rows])
+
+
+def _likelihood(*blocks, part, found):
+    *_, likelihood = _of_chunk(whole.part_classified, part, (found, False), blocks) or [0.0]
+    return np.full((1,) * (blocks[0].ndim - 1), likelihood)
+
+
+def _spread(values, part, blocks, outside, dtype):
+    """What was found of the pixels of a chunk, if it has any, in the chunk."""
+    shape = blocks[0].shape[:-1]
+    if values is None:
+        return array_namespace(blocks[0]).full(shape, outside, dtype)
     mask = dict(zip(part.keywords["names"], blocks)).get("mask")
-    if found is None:
-        return array_namespace(image).full(image.shape[:-1], -1, np.int32)
-    return whole.spread(found, image.shape[:-1], mask, -1)
+    return whole.spread(values, shape, mask, outside)
 
 
-def _inertia(*blocks, part, centers):
-    found = _of_chunk(whole.part_inertia, part, centers, blocks)
-    return np.full((1,) * (blocks[0].ndim - 1), found or 0.0)
-
-
-def _of_chunk(work, part, centers, blocks):
+def _of_chunk(work, part, args, blocks):
     """What a step finds in a chunk, which comes with its places along each axis."""
     ndim = blocks[0].ndim - 1
     origin = [int(line[0]) for line in blocks[-ndim:]]
     with threads():
-        return part(work, (centers,), (), origin, *blocks[:-ndim])
+        return part(work, args, (), origin, *blocks[:-ndim])
 
 
 def _picked(chosen, starts, counts):
@@ -244,7 +324,12 @@ def _added(parts):
     return sum(part for part in parts if part is not None)
 
 
-def _start(pixels: _Pixels, n_clusters: int, init, random_state):
+def _added_each(parts):
+    parts = [part for part in parts if part is not None]
+    return tuple(map(sum, zip(*parts))) if parts else None
+
+
+def _start(pixels: Pixels, n_clusters: int, init, random_state):
     """The first centers, less the offsets, whether they were asked for by name, and the mean
     variance of the features."""
     named = isinstance(init, str)
