@@ -367,6 +367,13 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     --------
     gpuseg.filters.flood_masks : the same for two masks, much faster.
 
+    Notes
+    -----
+    Of Dask arrays the result is found at once, and is the same for any chunks: a chunk is computed
+    once, and again whenever more reaches it from a neighbour, so a seed that winds through many
+    chunks takes as many rounds. Between the rounds 8 bytes a voxel wait in a temporary file, which
+    the lazy result is read from. NaN is refused.
+
     References
     ----------
     .. [1] L. Vincent, "Morphological grayscale reconstruction in image analysis", IEEE

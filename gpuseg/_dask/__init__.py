@@ -19,7 +19,6 @@ REASONS = {
     "filters.threshold_stability": "it disturbs the whole image again and again; give it a part",
     "measure.find_contours": "its lines go from chunk to chunk, and are no image",
     "measure.marching_cubes": "its surface goes from chunk to chunk, and is no image",
-    "morphology.reconstruction": "a seed may reach any chunk, as often as there are chunks",
     "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
     "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
     "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 
 import numpy as np
 
 from .. import morphology as public
-from .._backend import array_namespace, asnumpy
+from .._backend import array_namespace, asnumpy, run
 from .._cpu.regions import compact
 from ._blocks import local
 from ._components import Labels, of_mask
-from ._connected import Found, decide, first_pass, last_pass, settle
+from ._connected import Found, aligned, decide, first_pass, last_pass, settle
+from ._rounds import Rounds
 
 
 def _grey(name: str, times: int):
@@ -44,6 +46,34 @@ dilation = _grey("dilation", 1)
 opening = _grey("opening", 2)
 closing = _grey("closing", 2)
 white_tophat = _grey("white_tophat", 2)
+
+
+def reconstruction(seed, mask, method, footprint, offset):
+    seed, mask = aligned([seed, mask])
+    # What is wrong with the other arguments is wrong for one voxel, too.
+    voxel = [np.ones((1,) * x.ndim, x.dtype) for x in (seed, mask)]
+    dtype = public.reconstruction(*voxel, method, footprint, offset).dtype
+    sides = (3,) * seed.ndim if footprint is None else footprint.shape
+    centre = [n // 2 for n in sides] if offset is None else [int(i) for i in offset]
+    depth = [max(i, n - 1 - i) for i, n in zip(centre, sides)]
+    rounds = Rounds([mask], seed, depth)
+    grow = partial(_grown, dtype, (method, footprint, offset))
+    # The first round takes every seed as far as it gets in one chunk; the others pass on what has
+    # reached a neighbour. What is left when none has is the one result that cannot grow.
+    active, found = list(range(rounds.count)), rounds.go(partial(grow, first=True))
+    while active:
+        reached = [{step for step in steps if any(step)} for steps, _ in found]
+        active = sorted(set().union(*map(rounds.near, active, reached)))
+        found = rounds.go(grow, active)
+    return rounds.result(operator.methodcaller("copy"), dtype)
+
+
+def _grown(dtype, options, place, mask, seed, *, first=False):
+    if not first:
+        mask = mask.astype(dtype, copy=False)
+    elif any(x.dtype.kind == "f" and bool((x != x).any()) for x in (seed, mask)):
+        raise ValueError("seed and mask of a reconstruction of Dask arrays must hold no NaN")
+    return place.inner(run(public.reconstruction, seed, mask, *options)), None
 
 
 def remove_small_objects(ar, *, most, connectivity):

@@ -141,6 +141,9 @@ CALLS = {
     ),
     "measure.volume_fraction": lambda x: measure.volume_fraction(x.truth, mask=x.mask),
     "metrics.explained_variation": lambda x: metrics.explained_variation(x.image, x.labels),
+    "morphology.reconstruction": lambda x: morphology.reconstruction(
+        x.image * x.truth, x.image
+    ),
     "morphology.remove_small_holes": lambda x: morphology.remove_small_holes(x.mask, max_size=2),
     "morphology.remove_small_objects": lambda x: morphology.remove_small_objects(
         x.mask, max_size=2
@@ -224,7 +227,6 @@ def test_what_has_no_form_says_why(name):
         "filters.threshold_stability": lambda f: f(lazy, noise=1),
         "measure.find_contours": lambda f: f(lazy[0], 0.5),
         "measure.marching_cubes": lambda f: f(lazy, 0.5),
-        "morphology.reconstruction": lambda f: f(lazy, lazy),
         "segmentation.guarded_threshold": lambda f: f(lazy, [0.5]),
         "segmentation.slic": lambda f: f(lazy, channel_axis=None),
         "segmentation.watershed": lambda f: f(lazy, lazy.astype(int)),
