@@ -8,6 +8,7 @@ Python leaves frames out of the count of ``stacklevel`` whose file name holds bo
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -40,5 +41,10 @@ def stand_in(package: str, name: str, form: Callable, original: Callable):
             served.spent(time.perf_counter() - start)
 
     call.__module__, call.__name__, call.__qualname__ = package, name, name
+    # The originals that warn count what is wrapped around them; they need not know of us.
+    call.__signature__ = inspect.signature(original)
+    del call.__wrapped__
+    if hasattr(original, "__wrapped__"):
+        call.__wrapped__ = original.__wrapped__
     call.gpuseg_original = original
     return call

@@ -13,7 +13,7 @@ import numpy as np
 from .._backend import Backend, Unserved, choose, crossover_of, find
 from . import _cache
 from ._costs import purse
-from ._table import OTHER_KINDS
+from ._limits import RULES
 
 log = logging.getLogger("gpuseg.accel")
 
@@ -63,7 +63,7 @@ class Served(Ledger):
     def __init__(self, path: str, form: Callable, original: Callable):
         super().__init__(path)
         self._form, self.original = form, original
-        self.other_kinds = OTHER_KINDS.get(path, {})
+        self.rule = RULES.get(path)
         self.first = next(iter(inspect.signature(original).parameters))
 
     @functools.cached_property
@@ -80,9 +80,13 @@ class Served(Ledger):
         """How many of them can be given by position."""
         return _positional(self.form, self.original, self.names)
 
+    def _given(self, args: tuple, kwargs: dict) -> dict:
+        """The arguments of a call by their names."""
+        return dict(zip(_parameters(self.original), args)) | kwargs
+
     def _writes(self, args: tuple, kwargs: dict) -> bool:
         """Whether an array of the script's is written to, for which a copy must not stand."""
-        given = dict(zip(_parameters(self.original), args)) | kwargs
+        given = self._given(args, kwargs)
         return given.get("out") is not None or bool(given.get("in_place"))
 
     def attempt(self, args: tuple, kwargs: dict):
@@ -122,14 +126,14 @@ class Served(Ledger):
             return f"{self.first} holds {image.dtype}"
         if not image.size or not image.ndim:
             return f"{self.first} has shape {image.shape}"
-        if kind in self.other_kinds:
-            return self.other_kinds[kind]
         for value in (*args[1:], *kwargs.values()):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
-        if purse.always or self.place(image.size)[0].kind != "cpu":
-            return ""
-        return purse.why_not(self.path, image.size)
+        if not purse.always and self.place(image.size)[0].kind == "cpu":
+            reason = purse.why_not(self.path, image.size)
+            if reason:
+                return reason
+        return self.rule(image, self._given(args, kwargs)) if self.rule else ""
 
     def place(self, size: int) -> tuple[Backend, str]:
         backend, why = choose(())
@@ -153,6 +157,7 @@ def _has_gpu_form(function: Callable) -> bool:
         return True  # it is made of others
 
 
+@functools.cache
 def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(function).parameters)
 

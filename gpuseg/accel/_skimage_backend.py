@@ -66,7 +66,8 @@ def _served(name: str):
 
 
 def _unwrapped(thing):
-    while hasattr(thing, "gpuseg_original") or _dispatches(thing):
+    thing = getattr(thing, "gpuseg_original", thing)
+    while _dispatches(thing):
         thing = thing.__wrapped__
     return thing
 

@@ -59,17 +59,6 @@ LEFT = {
 }
 
 
-# Types of images for which a form gives other answers than scikit-image: kinds of NumPy's dtypes.
-_BOOL = {"b": "scikit-image divides what lies between False and True in 256 bins"}
-OTHER_KINDS = {
-    "skimage.filters.threshold_isodata": _BOOL,
-    "skimage.filters.threshold_minimum": _BOOL,
-    "skimage.filters.threshold_otsu": _BOOL,
-    "skimage.filters.threshold_triangle": _BOOL,
-    "skimage.filters.threshold_yen": _BOOL,
-}
-
-
 @functools.cache
 def served(package: str) -> dict[str, Callable]:
     """Functions that are served where the package has them, each with what gives its form."""

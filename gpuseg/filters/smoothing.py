@@ -137,11 +137,11 @@ def difference_of_gaussians(
     image = real_array(image)
     option(mode, "mode", MODES)
     number(truncate, "truncate", above=0)
-    low = _sigmas(low_sigma, "low_sigma", image.ndim, channel_axis)
+    low = _spatial_sigmas(low_sigma, "low_sigma", image.ndim, channel_axis)
     if high_sigma is None:
         high = tuple(1.6 * s for s in low)
     else:
-        high = _sigmas(high_sigma, "high_sigma", image.ndim, channel_axis)
+        high = _spatial_sigmas(high_sigma, "high_sigma", image.ndim, channel_axis)
     if any(h < s for h, s in zip(high, low)):
         raise ValueError(
             f"high_sigma must not be below low_sigma, got {high_sigma} and {low_sigma}"
@@ -275,12 +275,17 @@ def subtract_background(
 
 
 def _sigmas(sigma, name: str, ndim: int, channel_axis) -> tuple[float, ...]:
+    """One sigma for each axis, 0 for the channels where they have none of their own."""
+    if np.ndim(sigma) == 1 and len(sigma) == ndim:
+        return per_axis(sigma, name, ndim, at_least=0)
+    return _spatial_sigmas(sigma, name, ndim, channel_axis)
+
+
+def _spatial_sigmas(sigma, name: str, ndim: int, channel_axis) -> tuple[float, ...]:
     """One sigma for each axis, 0 for the channels."""
     if channel_axis is None:
         return per_axis(sigma, name, ndim, at_least=0)
     axis = channel_axis_of(channel_axis, ndim)
-    if np.ndim(sigma) == 1 and len(sigma) == ndim:
-        return per_axis(sigma, name, ndim, at_least=0)
     spatial = list(per_axis(sigma, name, ndim - 1, at_least=0))
     return (*spatial[:axis], 0, *spatial[axis:])
 

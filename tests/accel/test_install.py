@@ -43,7 +43,7 @@ def test_names_of_lazy_and_of_defining_modules_are_replaced_and_put_back():
         assert ours(remove_small_objects) and not ours(ski.filters.threshold_li)
         gpuseg.accel.uninstall()
         from skimage.filters import gaussian as plain
-        assert not ours(plain) and plain is gaussian.__wrapped__
+        assert not ours(plain) and plain is gaussian.gpuseg_original
         assert not ours(ski.filters.thresholding.threshold_otsu)
         assert not ours(ski.morphology.remove_small_objects)
         assert not gpuseg.accel.installed()
@@ -73,7 +73,7 @@ def test_packages_that_are_loaded_already_are_patched_too():
         import gpuseg.accel
         gpuseg.accel.install()
         gpuseg.accel.install()
-        assert ours(skimage.filters.gaussian) and skimage.filters.gaussian.__wrapped__ is plain
+        assert ours(skimage.filters.gaussian) and skimage.filters.gaussian.gpuseg_original is plain
         assert ours(scipy.ndimage.label) and not ours(scipy.ndimage.sobel)
         assert ours(sklearn.cluster.KMeans)
         gpuseg.accel.uninstall()
@@ -192,8 +192,8 @@ def test_what_is_asked_of_a_function_is_the_originals():
         + textwrap.dedent("""
         import inspect, skimage.filters
         f = skimage.filters.gaussian
-        assert inspect.signature(f) == inspect.signature(f.__wrapped__)
-        assert f.__doc__ == f.__wrapped__.__doc__ and f.__name__ == "gaussian"
+        assert inspect.signature(f) == inspect.signature(f.gpuseg_original)
+        assert f.__doc__ == f.gpuseg_original.__doc__ and f.__name__ == "gaussian"
         assert "gaussian" in dir(skimage.filters)
         from skimage.filters import *
         assert ours(gaussian)

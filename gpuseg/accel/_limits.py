@@ -1,0 +1,64 @@
+"""Calls that a form could serve, but that the original refuses, warns of or answers otherwise.
+
+A rule takes the image and the arguments by name, and gives the reason why the call must go to the
+original; empty where it need not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def _bins(image, given) -> str:
+    if image.dtype == bool:
+        return "scikit-image divides what lies between False and True in 256 bins"
+    return ""
+
+
+def _otsu(image, given) -> str:
+    if image.ndim > 2 and image.shape[-1] in (3, 4):
+        return "scikit-image warns of images that may be coloured"
+    return _bins(image, given)
+
+
+def _half(image, given) -> str:
+    return "scikit-image refuses float16" if image.dtype == np.float16 else ""
+
+
+def _rank(image, given) -> str:
+    return "" if given.get("behavior", "ndimage") == "ndimage" else "scikit-image's own algorithm"
+
+
+def _one_object(image, given) -> str:
+    out = given.get("out")
+    if out is not None and out.dtype != image.dtype:
+        return "output of another type"
+    if image.dtype != bool and image.max() == 1:
+        return "scikit-image warns of an image with one label"
+    return ""
+
+
+def _holes(image, given) -> str:
+    out = given.get("out")
+    if image.dtype != bool or (out is not None and out.dtype != bool):
+        return "scikit-image warns of labels, and refuses them as output"
+    return ""
+
+
+def _mask(image, given) -> str:
+    mask = given.get("mask")
+    return "" if mask is None or mask.dtype == bool else "scikit-image refuses a mask of numbers"
+
+
+RULES = {
+    "skimage.filters.median": _rank,
+    "skimage.filters.threshold_isodata": _bins,
+    "skimage.filters.threshold_minimum": _bins,
+    "skimage.filters.threshold_otsu": _otsu,
+    "skimage.filters.threshold_triangle": _bins,
+    "skimage.filters.threshold_yen": _bins,
+    "skimage.measure.find_contours": _mask,
+    "skimage.morphology.remove_small_holes": _holes,
+    "skimage.morphology.remove_small_objects": _one_object,
+    "skimage.segmentation.flood_fill": _half,
+}
