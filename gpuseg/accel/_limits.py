@@ -50,6 +50,13 @@ def _mask(image, given) -> str:
     return "" if mask is None or mask.dtype == bool else "scikit-image refuses a mask of numbers"
 
 
+def _labels(image, given) -> str:
+    shapes = {v.shape for v in given.values() if isinstance(v, np.ndarray)}
+    if image.ndim != 1 or len(shapes) != 1:
+        return "scikit-learn takes columns for labels of their own, where ours are pixels"
+    return ""
+
+
 RULES = {
     "skimage.filters.median": _rank,
     "skimage.filters.threshold_isodata": _bins,
@@ -61,4 +68,15 @@ RULES = {
     "skimage.morphology.remove_small_holes": _holes,
     "skimage.morphology.remove_small_objects": _one_object,
     "skimage.segmentation.flood_fill": _half,
+} | {
+    f"sklearn.metrics.{name}": _labels
+    for name in (
+        "classification_report",
+        "confusion_matrix",
+        "mean_absolute_error",
+        "mean_squared_error",
+        "precision_recall_curve",
+        "roc_auc_score",
+        "roc_curve",
+    )
 }
