@@ -37,16 +37,24 @@ def gumbel_table():
 # --- CPU ---------------------------------------------------------------------------------------
 
 
-def sweep_cpu(values, labels, parity, model, beta, temperature, seed, noise) -> int:
+def sweep_cpu(values, labels, parity, model, beta, temperature, seed, noise, numbers=None) -> int:
     """Give every pixel of one colour its best class; how many changed.
 
     `values` is (channels, pixels) in float32, `labels` (depth, height, width) in uint8, and the
     model (means, weights, constants) says that class k costs ``constants[k]`` and `weights` times
-    squared distances from `means`. With a `temperature` above 0, classes are drawn.
+    squared distances from `means`. With a `temperature` above 0, classes are drawn. Of a part
+    of an image, `numbers` are those of its first pixel in the whole, and what they grow by from
+    plane to plane and from row to row.
     """
     rows = labels.shape[0] * labels.shape[1]
-    args = (values, labels, parity, *model, beta, temperature, seed, noise)
+    numbers = _whole(labels) if numbers is None else numbers
+    args = (values, labels, parity, *model, beta, temperature, seed, *numbers, noise)
     return sum(launch.slabs(_sweep_rows, rows, *args))
+
+
+def _whole(labels):
+    """The numbers of the pixels of a whole image, see `sweep_cpu`."""
+    return 0, labels.shape[1] * labels.shape[2], labels.shape[2]
 
 
 def energy_cpu(values, labels, model, beta) -> int:
@@ -57,8 +65,9 @@ def energy_cpu(values, labels, model, beta) -> int:
 
 @njit(nogil=True, cache=True)
 def _sweep_rows(
-    start, stop, values, labels, parity, means, weights, constants, beta, temperature, seed, noise
-):
+    start, stop, values, labels, parity, means, weights, constants, beta, temperature, seed,
+    first_number, per_plane, per_row, noise,
+):  # fmt: skip
     depth, height, width = labels.shape
     classes, half = constants.size, (width + 1) // 2
     # One colour of a row, side by side, so that loops run over whole registers.
@@ -85,7 +94,7 @@ def _sweep_rows(
         _take_row(labels, z + 1, y, first, sides[5])
         _add_up(row, 0, means, weights, constants, totals, least)
         if temperature > 0:
-            _hash_pixels(r * width + first, seed, hashes)
+            _hash_pixels(first_number + z * per_plane + y * per_row + first, seed, hashes)
         best[:] = np.int32(2**31 - 1)
         for k in range(classes):
             number = np.uint8(k)
@@ -303,8 +312,9 @@ def _neighbour(labels, z, y, x, k):
 
 @cuda.jit
 def sweep(
-    values, labels, parity, means, weights, constants, beta, temperature, seed, noise, changed
-):
+    values, labels, parity, means, weights, constants, beta, temperature, seed, first_number,
+    per_plane, per_row, noise, changed,
+):  # fmt: skip
     depth, height, width = labels.shape
     half = (width + 1) // 2
     count = types.int64(0)
@@ -325,7 +335,10 @@ def sweep(
         best = types.int32(2**31 - 1)
         index = types.int32(0)
         least = _least_total(values, at, means, weights, constants)
-        pixel = _mixed_cuda(_mixed_cuda(at & _LOW) ^ seed ^ (at >> 32)) if temperature > 0 else 0
+        pixel = types.int64(0)
+        if temperature > 0:
+            number = first_number + z * per_plane + y * per_row + x
+            pixel = _mixed_cuda(_mixed_cuda(number & _LOW) ^ seed ^ (number >> 32))
         for k in range(constants.size):
             cost = _cost(values, at, k, least, means, weights, constants)
             for n in range(6):
@@ -367,15 +380,17 @@ def energy(values, labels, means, weights, constants, beta, total):
 
 
 def sweep_cuda(
-    values, labels, parity, model, beta, temperature, seed, noise, changed, stream=0
+    values, labels, parity, model, beta, temperature, seed, noise, changed, stream=0, numbers=None
 ) -> None:
     """As `sweep_cpu`; what changed is added to the uint64 `changed[0]`."""
     arrays = [launch.device_array(a) for a in (values, labels, *model, noise, changed)]
     values, labels, means, weights, constants, noise, changed = arrays
     where = launch.blocks(labels.size // 2 + 1, BLOCK, most=1 << 16), BLOCK, stream
+    numbers = _whole(labels) if numbers is None else numbers
     sweep[where](
-        values, labels, parity, means, weights, constants, beta, temperature, seed, noise, changed
-    )
+        values, labels, parity, means, weights, constants, beta, temperature, seed, *numbers,
+        noise, changed,
+    )  # fmt: skip
 
 
 def energy_cuda(values, labels, model, beta, total, stream=0) -> None:
@@ -394,6 +409,6 @@ def cuda_signatures():
     count = types.uint64[::1]
     long = types.int64
     return [
-        (sweep, (table, labels, long, *model, long, long, long, types.int32[::1], count), 80),
+        (sweep, (table, labels, long, *model, *(long,) * 6, types.int32[::1], count), 80),
         (energy, (table, labels, *model, long, count), 80),
     ]

@@ -20,7 +20,6 @@ REASONS = {
     "measure.find_contours": "its lines go from chunk to chunk, and are no image",
     "measure.marching_cubes": "its surface goes from chunk to chunk, and is no image",
     "segmentation.guarded_threshold": "it floods in the order of values over the whole image",
-    "segmentation.markov_random_field": "it goes over the whole image until nothing changes",
     "segmentation.slic": f"its last step goes over the whole image in one order; {_APART}",
     "segmentation.superpixel_classes": f"its superpixels are those of slic; {_APART}",
     "segmentation.watershed": f"it floods in the order of values over the whole image; {_APART}",

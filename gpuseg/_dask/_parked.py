@@ -28,6 +28,7 @@ class _Shelf:
         self.lock = threading.RLock()  # collecting garbage may come back here from within
         self.file = None
         self.in_memory = self.in_file = self.end = 0
+        self.free: dict[int, list[int]] = {}  # by size: what is written again and again is of one
 
     def add(self, value):
         """What gives the value back, and what forgets it."""
@@ -42,13 +43,23 @@ class _Shelf:
                 return (_same, value), (self._forget_memory, size)
             if self.file is None:
                 self.file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
-            start = self.end
-            self.file.seek(start)
-            for part in parts:
-                self.file.write(part)
-            self.end += size
-            self.in_file += 1
-        return (self._read, start, sizes), (self._forget_file,)
+            self.in_file += 1  # from here on nothing that is forgotten meanwhile empties the file
+            start = self._place(size)
+            try:
+                self.file.seek(start)
+                for part in parts:
+                    self.file.write(part)
+            except BaseException:
+                self._forget_file(start, size)
+                raise
+        return (self._read, start, sizes), (self._forget_file, start, size)
+
+    def _place(self, size: int) -> int:
+        """Where in the file so much goes: where as much has been forgotten, or at the end."""
+        if self.free.get(size):
+            return self.free[size].pop()
+        self.end += size
+        return self.end - size
 
     def _read(self, start: int, sizes):
         parts = [bytearray(size) for size in sizes]
@@ -62,11 +73,13 @@ class _Shelf:
         with self.lock:
             self.in_memory -= size
 
-    def _forget_file(self) -> None:
+    def _forget_file(self, start: int, size: int) -> None:
         with self.lock:
             self.in_file -= 1
+            self.free.setdefault(size, []).append(start)
             if not self.in_file:
                 self.end = 0
+                self.free.clear()
                 self.file.truncate(0)
 
 

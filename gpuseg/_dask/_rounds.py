@@ -55,11 +55,15 @@ class Rounds:
         self.steps = list(itertools.product((-1, 0, 1), repeat=state.ndim))
 
     def go(self, work, active=None) -> list:
-        """``work(place, *windows)`` for the chunks of these numbers, or all: a new state, and a
-        report. Gives the reports, each after the steps to the neighbours near which the state has
-        changed; a step of nothing says that it has at all."""
+        """``work(place, *windows)`` for the chunks of these numbers, or all: a new state, where it
+        counts as changed (or None, where it differs), and a report. Gives the reports, each after
+        the steps to the neighbours near which the state has changed; a step of nothing says that
+        it has at all."""
         active = range(self.count) if active is None else active
-        sources = [[(x.name, *at) for at in np.ndindex(self.shape)] for x in self.arrays]
+        sources = [
+            [(x.name, *at, *(0,) * (x.ndim - len(at))) for at in np.ndindex(self.shape)]
+            for x in self.arrays
+        ]
         name = f"round-{uuid.uuid4().hex}"
         layer: dict = {}
         if self.parked:
@@ -168,14 +172,13 @@ def _worked(work, depth, place: Place, shape, ends, first, *blocks):
         windows.append(window)
     before = place.inner(windows[-1]).copy()
     with threads():
-        state, report = work(place, *windows)
-        steps = list(_changed(before, state, depth))
+        state, there, report = work(place, *windows)
+        steps = list(_near(before != state if there is None else there, depth))
     return Parked(state) if first or steps else None, steps, report
 
 
-def _changed(before, after, depth):
-    """The steps to what sees that a chunk is not what it was."""
-    there = before != after
+def _near(there, depth):
+    """The steps to what sees places of a chunk."""
     if not there.any():
         return
     for step in itertools.product((-1, 0, 1), repeat=there.ndim):

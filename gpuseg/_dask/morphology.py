@@ -73,7 +73,7 @@ def _grown(dtype, options, place, mask, seed, *, first=False):
         mask = mask.astype(dtype, copy=False)
     elif any(x.dtype.kind == "f" and bool((x != x).any()) for x in (seed, mask)):
         raise ValueError("seed and mask of a reconstruction of Dask arrays must hold no NaN")
-    return place.inner(run(public.reconstruction, seed, mask, *options)), None
+    return place.inner(run(public.reconstruction, seed, mask, *options)), None, None
 
 
 def remove_small_objects(ar, *, most, connectivity):

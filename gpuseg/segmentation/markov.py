@@ -111,6 +111,13 @@ def markov_random_field(
     `mask`, a copy of the image; while k-means starts it, 4 bytes a pixel and channel and 8 bytes a
     pixel; for probabilities, 4 bytes a pixel and class and 8 bytes a pixel.
 
+    Of a Dask array the classes are found at once, and are the same for any chunks. Up to four
+    sweeps are done in a chunk, with what lies around it, before it looks at its neighbours again;
+    under 'icm' only where something changes still. Every chunk is computed five times before (as
+    for `kmeans`, which starts it) and once for each of these rounds: persist what takes long to
+    compute. Between the rounds the classes, 1 byte a pixel, wait in a temporary file, which the
+    lazy result is read from.
+
     References
     ----------
     .. [1] J. Besag, "On the statistical analysis of dirty pictures", Journal of the Royal
@@ -161,6 +168,11 @@ def markov_random_field(
         everything=return_result,
     )
     return MarkovResult(*found) if return_result else found[0]
+
+
+def markov_part(work, image, *args):
+    """A step of `markov_random_field` for a part of an image, where calls run now."""
+    return run(markov_part, work, image, *args)
 
 
 def _smoothed(image, sigma, mask):

@@ -161,6 +161,9 @@ CALLS = {
     ),
     "segmentation.kmeans": _one(segmentation.kmeans, n_clusters=3, random_state=0),
     "segmentation.mark_boundaries": lambda x: segmentation.mark_boundaries(x.image, x.labels),
+    "segmentation.markov_random_field": _one(
+        segmentation.markov_random_field, n_classes=2, return_result=True
+    ),
     "segmentation.merge_superpixels": lambda x: segmentation.merge_superpixels(
         measure.label(x.labels, connectivity=2), x.image, 30
     ),
@@ -222,7 +225,6 @@ def test_what_has_no_form_says_why(name):
     lazy = da.ones((6, 6, 6), chunks=3)
     refused = {
         "features.feature_table": lambda f: f(lazy),
-        "segmentation.markov_random_field": lambda f: f(lazy, 2),
         "segmentation.superpixel_classes": lambda f: f(lazy[0], 0.5),
         "filters.threshold_stability": lambda f: f(lazy, noise=1),
         "measure.find_contours": lambda f: f(lazy[0], 0.5),

@@ -10,7 +10,7 @@ import skimage.morphology  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from gpuseg._dask import _rounds  # noqa: E402
+from gpuseg._dask import _parked, _rounds  # noqa: E402
 from gpuseg.morphology import reconstruction  # noqa: E402
 
 
@@ -95,6 +95,23 @@ def test_a_seed_winds_through_many_chunks(shape, method, rounds):
     assert len(rounds) > 20
     # No chunk is worked on where nothing new has come.
     assert sum(rounds[1:]) < rounds[0] * len(rounds) / 3
+
+
+def test_the_file_does_not_grow_with_the_rounds(monkeypatch, rounds):
+    """What an old state leaves free takes a new one."""
+    shelf = _parked._Shelf(None)
+    monkeypatch.setattr(_parked, "ROOM", 0)
+    monkeypatch.setattr(_parked, "_shelf", shelf)
+    path = snake((64, 48), 4)
+    seed = np.zeros(path.shape)
+    seed[0, 0] = 1
+    found = same(seed, path * 1.0, 16)
+    assert len(rounds) > 20
+    assert shelf.in_file == 12
+    assert seed.nbytes < shelf.end < 2 * seed.nbytes + 24 * 500
+    del found
+    assert (shelf.in_file, shelf.end, shelf.free) == (0, 0, {})
+    shelf.file.close()
 
 
 def test_nothing_to_pass_on_is_one_round(rounds):

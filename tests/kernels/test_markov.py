@@ -50,11 +50,36 @@ def test_fewer_threads_than_pixels(rng):
     noise, expected = markov.gumbel_table(), labels.copy()
     moved = markov.sweep_cpu(values, expected, 1, model, 70_000, 0, 0, noise)
     changed, total = np.zeros((2, 1), np.uint64)
-    markov.sweep[1, 32](values, labels, 1, *model, 70_000, 0, 0, noise, changed)
+    numbers = 0, 9 * 11, 11
+    markov.sweep[1, 32](values, labels, 1, *model, 70_000, 0, 0, *numbers, noise, changed)
     markov.energy[1, 32](values, labels, *model, 70_000, total)
     np.testing.assert_array_equal(labels, expected)
     assert changed[0] == moved
     assert total[0] == markov.energy_cpu(values, expected, model, 70_000)
+
+
+@pytest.mark.parametrize("form", ["cpu", "cuda"])
+def test_a_part_draws_as_the_whole_does(rng, form):
+    """Pixels alone: a part, cut anywhere, takes the classes that the whole takes there."""
+    shape, start = (3, 6, 9), (1, 2, 3)
+    values = rng.standard_normal((2, *shape)).astype(np.float32)
+    labels = rng.integers(0, 3, shape).astype(np.uint8)
+    _, _, model = _case(rng, shape, 2, 3)
+    inside = tuple(slice(s, None) for s in start)
+    part, part_values = labels[inside].copy(), values[(slice(None), *inside)].copy()
+    noise, number = markov.gumbel_table(), int(np.ravel_multi_index(start, shape))
+    args = (model, 0, markov.UNIT, 0xFEDCBA98, noise)
+    for parity in (0, 1):
+        markov.sweep_cpu(values.reshape(2, -1), labels, parity, *args)
+        numbers, own = (number, 6 * 9, 9), (parity + sum(start)) & 1
+        if form == "cpu":
+            markov.sweep_cpu(part_values.reshape(2, -1), part, own, *args, numbers)
+        else:
+            changed = np.zeros(1, np.uint64)
+            markov.sweep_cuda(
+                part_values.reshape(2, -1), part, own, *args, changed, numbers=numbers
+            )
+    np.testing.assert_array_equal(part, labels[inside])
 
 
 def test_hashes_are_those_of_the_cpu(rng):

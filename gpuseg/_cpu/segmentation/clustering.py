@@ -226,11 +226,16 @@ def run_part(steps, work, image, *args, features, mask, weights, origin, scales)
     count = int(np.prod(shape)) if mask is None else int(xp.count_nonzero(mask))
     if not count:
         return None
-    table = xp.empty((len(scales), count), xp.float32)
     given = columns(image, features, weights, mask, origin)
+    return work(steps, part_table(steps, xp, given, count, scales), *args)
+
+
+def part_table(steps, xp, given, count: int, scales):
+    """The features of so many pixels of a part, rounded as those of the whole image."""
+    table = xp.empty((len(scales), count), xp.float32)
     for row, (column, weight), (offset, step) in zip(table, given, scales):
         steps.rounded(column, offset, weight / step, np.float32(step), row)
-    return work(steps, table, *args)
+    return table
 
 
 def part_sums(steps, table, centers):

@@ -16,13 +16,18 @@ from . import clustering
 class Steps(NamedTuple):
     """What a backend does with values, labels and a model."""
 
-    sweep: Callable  # (values, labels, parity, model, beta, temperature, seed, noise) -> changed
+    # (values, labels, parity, model, beta, temperature, seed, noise, numbers=None) -> changed
+    sweep: Callable
     energy: Callable  # (values, labels, model, beta) -> energy
     clusters: Callable  # a kmeans
 
 
 def markov_random_field(image, **options):
     return run_markov(_CPU, clustering.CPU, image, **options)
+
+
+def markov_part(work, image, *args):
+    return work(_CPU, clustering.CPU, image, *args)
 
 
 def run_markov(
@@ -39,33 +44,62 @@ def run_markov(
     start = _classes(steps, smooth, init, n_classes, mask, random_state)
     prior, means, stds = _parameters(values, start, n_classes, prior)
     labels = start.reshape((1,) * (3 - len(shape)) + shape)
-    model = _model(xp, prior, means, stds)
+    model = model_of(xp, prior, means, stds)
     beta = int(np.rint(beta * kernel.UNIT))
     noise = xp.asarray(kernel.gumbel_table())
     energies = [steps.energy(values, labels, model, beta)] if everything else []
-    schedule = [0] * iterations
-    if temperature is not None:
-        falling = np.geomspace(*temperature, iterations)
-        schedule = [int(t) for t in np.rint(falling * kernel.UNIT)] + [0] * 50
-    for sweep, heat in enumerate(schedule):
+    for sweep, heat in enumerate(schedule(iterations, temperature)):
         changed = 0
         for parity in (0, 1):
-            (seed,) = np.random.SeedSequence((random_state, sweep, parity)).generate_state(1)
-            changed += steps.sweep(values, labels, parity, model, beta, heat, int(seed), noise)
+            seed = seed_of(random_state, sweep, parity)
+            changed += steps.sweep(values, labels, parity, model, beta, heat, seed, noise)
         if everything:
             energies.append(steps.energy(values, labels, model, beta))
         if heat == 0 and changed == 0:
             break
     chances = None
     if everything:
-        chances = _chances(values, labels, prior, means, stds, beta / kernel.UNIT).reshape(
-            (n_classes, *shape)
-        )
-    labels = labels.reshape(shape)
-    result = labels.astype(xp.int32)
-    result[labels == kernel.OUTSIDE] = -1
+        padded = xp.pad(labels, 1, constant_values=kernel.OUTSIDE)
+        chances = chances_of(values, padded, prior, means, stds, beta / kernel.UNIT)
+        chances = chances.reshape((n_classes, *shape))
+    result = classes_of(labels.reshape(shape))
     energies = np.array(energies, np.float64) / kernel.UNIT
     return result, chances, energies, prior, means + offsets, stds
+
+
+def schedule(iterations: int, temperature) -> list[int]:
+    """The temperature of each sweep, in `kernel.UNIT`s; 0 is a descent."""
+    if temperature is None:
+        return [0] * iterations
+    falling = np.geomspace(*temperature, iterations)
+    return [int(t) for t in np.rint(falling * kernel.UNIT)] + [0] * 50
+
+
+def seed_of(random_state: int, sweep: int, parity: int) -> int:
+    return int(np.random.SeedSequence((random_state, sweep, parity)).generate_state(1)[0])
+
+
+def classes_of(labels):
+    """Labels of the kernel as those of a result."""
+    result = labels.astype(np.int32)
+    result[labels == kernel.OUTSIDE] = -1
+    return result
+
+
+def stride(count: int) -> int:
+    """Of so many pixels each so-manieth says where classes start that lie along a line."""
+    return max(1, count // 100_000)
+
+
+def along_a_line(sample, n_classes: int):
+    """The centers that k-means starts from, of some values."""
+    ranks = (np.arange(n_classes) + 0.5) / n_classes
+    return np.quantile(sample.astype(np.float64), ranks)[:, None]
+
+
+def check_classes(low: int, high: int, n_classes: int) -> None:
+    if low < 0 or high >= n_classes:
+        raise ValueError(f"init must hold classes from 0 to {n_classes - 1}, got {low} to {high}")
 
 
 def _classes(steps, image, init, n_classes, mask, random_state):
@@ -76,17 +110,14 @@ def _classes(steps, image, init, n_classes, mask, random_state):
         if image.shape[-1] == 1:
             # No need of chance where values lie along a line.
             inside = image[..., 0] if mask is None else image[..., 0][mask]
-            sample = asnumpy(inside.reshape(-1)[:: max(1, inside.size // 100_000)])
-            first = np.quantile(sample.astype(np.float64), (np.arange(n_classes) + 0.5) / n_classes)
-            first = first[:, None]
+            sample = asnumpy(inside.reshape(-1)[:: stride(inside.size)])
+            first = along_a_line(sample, n_classes)
         init, *_ = steps.clusters(
             image, features=None, weights=(), mask=mask, n_clusters=n_classes, init=first,
             random_state=random_state, max_iter=300, tol=1e-4,
         )  # fmt: skip
     inside = init if mask is None else init[mask]
-    low, high = int(inside.min()), int(inside.max())
-    if low < 0 or high >= n_classes:
-        raise ValueError(f"init must hold classes from 0 to {n_classes - 1}, got {low} to {high}")
+    check_classes(int(inside.min()), int(inside.max()), n_classes)
     labels = init.astype(xp.uint8)
     if mask is not None:
         labels[~mask] = kernel.OUTSIDE
@@ -95,28 +126,45 @@ def _classes(steps, image, init, n_classes, mask, random_state):
 
 def _parameters(values, labels, n_classes, prior):
     """Prior, means and standard deviations of the classes, (classes,) and (classes, channels)."""
+    sums, counts = class_sums(values, labels, n_classes)
+    means = means_of(sums, counts)
+    squares, _ = class_sums(values, labels, n_classes, means)
+    return parameters(means, squares, counts, prior)
+
+
+def class_sums(values, labels, n_classes, means=None, steps=None):
+    """Sums over the classes, (channels, classes), see `region_sums`, and the sizes of these."""
     xp = array_namespace(values)
     flat = labels.reshape(-1).astype(xp.int32)
     flat[flat == kernel.OUTSIDE] = n_classes  # a class of its own, which is dropped
-    means, stds = np.zeros((2, n_classes, len(values)))
+    sums = []
     for c, row in enumerate(values):
-        sums, sizes = region_sums(row, flat, n_classes + 1)
-        counts = asnumpy(sizes[:n_classes])
-        if not counts.all():
-            empty = int(np.flatnonzero(counts == 0)[0])
-            raise ValueError(f"class {empty} has no pixel at the start: ask for fewer classes")
-        sizes = xp.maximum(sizes, 1)
-        squares, _ = region_sums(row, flat, n_classes + 1, sums / sizes)
-        means[:, c] = asnumpy(sums[:n_classes]) / counts
-        spread = asnumpy(squares[:n_classes]) / counts
+        centers = None if means is None else xp.asarray(np.append(means[:, c], 0.0))
+        step = None if steps is None else steps[c]
+        found, sizes = region_sums(row, flat, n_classes + 1, centers, step=step)
+        sums.append(asnumpy(found[:n_classes]))
+    return np.stack(sums), asnumpy(sizes[:n_classes])
+
+
+def means_of(sums, counts):
+    """The means of the classes, (classes, channels)."""
+    if not counts.all():
+        empty = int(np.flatnonzero(counts == 0)[0])
+        raise ValueError(f"class {empty} has no pixel at the start: ask for fewer classes")
+    return (sums / counts).T
+
+
+def parameters(means, squares, counts, prior):
+    stds = np.zeros(means.shape)
+    for c, row in enumerate(squares):
         # A class of equal values would forbid every other value.
-        total = asnumpy(squares[:n_classes]).sum() + (counts * means[:, c] ** 2).sum()
-        stds[:, c] = np.sqrt(np.maximum(spread, 1e-6 * total / counts.sum() + 1e-30))
+        total = row.sum() + (counts * means[:, c] ** 2).sum()
+        stds[:, c] = np.sqrt(np.maximum(row / counts, 1e-6 * total / counts.sum() + 1e-30))
     prior = counts / counts.sum() if prior == "start" else np.array(prior)
     return prior, means, stds
 
 
-def _model(xp, prior, means, stds):
+def model_of(xp, prior, means, stds):
     """What the kernel adds up, in float32: constants from 0 on."""
     constants = np.log(stds).sum(axis=1) - np.log(prior)
     constants -= constants.min()
@@ -124,11 +172,12 @@ def _model(xp, prior, means, stds):
     return tuple(xp.asarray(part.astype(np.float32)) for part in parts)
 
 
-def _chances(values, labels, prior, means, stds, beta):
-    """The probability of each class given the neighbours, (classes, pixels)."""
+def chances_of(values, padded, prior, means, stds, beta):
+    """The probability of each class given the neighbours, (classes, pixels); of labels with what
+    lies around them."""
     xp = array_namespace(values)
     costs = xp.empty((len(prior), values.shape[1]), xp.float32)
-    padded = xp.pad(labels, 1, constant_values=kernel.OUTSIDE)
+    labels = padded[1:-1, 1:-1, 1:-1]
     for k, cost in enumerate(costs):
         cost[...] = float(np.log(stds[k]).sum() - np.log(prior[k]))
         for row, mean, std in zip(values, means[k], stds[k]):

@@ -12,11 +12,16 @@ def markov_random_field(image, **options):
     return run_markov(_CUDA, clustering.CUDA, image, **options)
 
 
-def _sweep(values, labels, parity, model, beta, temperature, seed, noise):
+def markov_part(work, image, *args):
+    return work(_CUDA, clustering.CUDA, image, *args)
+
+
+def _sweep(values, labels, parity, model, beta, temperature, seed, noise, numbers=None):
     changed = array_namespace(values).zeros(1, "u8")
     kernel.sweep_cuda(
-        values, labels, parity, model, beta, temperature, seed, noise, changed, cuda_stream(values)
-    )
+        values, labels, parity, model, beta, temperature, seed, noise, changed,
+        cuda_stream(values), numbers,
+    )  # fmt: skip
     return int(changed[0])
 
 

@@ -25,7 +25,7 @@ from .._reduce import each, joined
 def kmeans(image, *, features, weights, mask, n_clusters, init, random_state, max_iter, tol):
     given = {"image": image, "features": features, "mask": mask}
     pixels = Pixels({name: x for name, x in given.items() if x is not None}, weights)
-    centers, _, n_iter = _found(pixels, n_clusters, init, random_state, max_iter, tol)
+    centers, _, n_iter = found_centers(pixels, n_clusters, init, random_state, max_iter, tol)
     labels, inertia = pixels.labelled(centers.astype(np.float32))
     return labels, centers + pixels.offsets, inertia, n_iter
 
@@ -37,7 +37,9 @@ def gaussian_mixture(
     given = {"image": image, "features": features, "mask": mask}
     pixels = Pixels({name: x for name, x in given.items() if x is not None}, weights)
     if isinstance(init, str):
-        centers, named, _ = _found(pixels, n_components, "k-means++", random_state, 300, 1e-4)
+        centers, named, _ = found_centers(
+            pixels, n_components, "k-means++", random_state, 300, 1e-4
+        )
     else:
         centers, named, _ = _start(pixels, n_components, init, random_state)
     start = pixels.moments_of_nearest(centers.astype(np.float32), covariance_type == "diag")
@@ -49,7 +51,7 @@ def gaussian_mixture(
     return labels, chances, mixture.weights, means, mixture.covariances, likelihood, n_iter
 
 
-def _found(pixels: Pixels, n_clusters: int, init, random_state, max_iter: int, tol: float):
+def found_centers(pixels: Pixels, n_clusters: int, init, random_state, max_iter: int, tol: float):
     """The centers of k-means, whether they were asked for by name, and the steps to them."""
     centers, named, variance = _start(pixels, n_clusters, init, random_state)
     centers, n_iter = whole.lloyd(
@@ -157,6 +159,16 @@ class Pixels:
             variances.append(float(variance * Fraction(unit) ** 2))
         return distinct, sample, variances
 
+    def values(self, chosen):
+        """The values of some pixels in the first channel, in float64, by their ranks."""
+        picked = [_picked(chosen, *self._ranks(n)) for n in range(len(self.rows))]
+        own = [here for _, here in picked]
+        values = np.empty(chosen.size)
+        parts = each(_values_at, self.arrays, self.names, along=[own]).compute()
+        for part, (place, _) in zip(parts, picked):
+            values[place] = part
+        return values
+
     def sums(self, centers):
         if self.few is not None:
             table, counts = self.few
@@ -245,6 +257,14 @@ def _seen(names, weights, few, origin, *blocks):
     given = pixels["image"], pixels.get("features"), weights, mask, origin
     ends = [(float(x.min()), float(x.max())) for x, _ in whole.columns(*given)]
     return rows, np.array(ends).T, _value_counts(pixels["image"][..., 0], mask) if few else None
+
+
+def _values_at(names, here, *blocks):
+    """Some of the pixels of a chunk, of its mask, if any."""
+    pixels = dict(zip(names, blocks))
+    column, mask = pixels["image"][..., 0], pixels.get("mask")
+    flat = column.reshape(-1) if mask is None else column[mask]
+    return asnumpy(flat[array_namespace(flat).asarray(here)]).astype(np.float64)
 
 
 def _value_counts(image, mask):
