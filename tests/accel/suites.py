@@ -73,14 +73,17 @@ def _scikit_learn(_) -> tuple[Path, list[str]]:
 def _scikit_image(folder: Path) -> tuple[Path, list[str]]:
     release = version("scikit-image")
     if not (folder / "tests").exists():
-        about = f"https://pypi.org/pypi/scikit-image/{release}/json"
-        with urllib.request.urlopen(about, timeout=60) as answer:
-            files = json.load(answer)["urls"]
-        source = next(file for file in files if file["packagetype"] == "sdist")
+        asked = urllib.request.Request(
+            "https://pypi.org/simple/scikit-image/",
+            headers={"Accept": "application/vnd.pypi.simple.v1+json"},
+        )
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            files = {file["filename"]: file for file in json.load(answer)["files"]}
+        source = files[f"scikit_image-{release}.tar.gz"]
         with urllib.request.urlopen(source["url"], timeout=300) as answer:
             content = answer.read()
-        if hashlib.sha256(content).hexdigest() != source["digests"]["sha256"]:
-            raise ValueError(f"{source['url']} is not what PyPI says it is")
+        if hashlib.sha256(content).hexdigest() != source["hashes"]["sha256"]:
+            raise ValueError(f"{source['url']} is not what the index says it is")
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             archive.extractall(folder, filter="data")
         folder /= f"scikit_image-{release}"

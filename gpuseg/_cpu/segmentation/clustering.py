@@ -150,7 +150,8 @@ def _mean_variance(table) -> float:
         mean = float(row.sum(dtype=np.float64)) / count
         for at in range(0, count, _PIECE):
             piece = row[at : at + _PIECE].astype(np.float64) - mean
-            squares += float(piece @ piece)
+            # Not by BLAS, whose threads wait for each other where other work has the cores.
+            squares += float(np.square(piece, out=piece).sum())
         total += squares / count
         squares = 0.0
     return float(np.float32(total / table.shape[0]))
@@ -394,7 +395,7 @@ def _log_densities(piece, mixture):
             log_determinant = np.log(covariance).sum()
         else:
             factor = np.linalg.cholesky(covariance)
-            scaled = xp.asarray(np.linalg.inv(factor)) @ away
+            scaled = xp.einsum("fg,gp->fp", xp.asarray(np.linalg.inv(factor)), away)
             log_determinant = 2 * np.log(np.diag(factor)).sum()
         constant = np.log(weight) - 0.5 * (mean.size * np.log(2 * np.pi) + log_determinant)
         rows.append(constant - 0.5 * (scaled**2).sum(axis=0))
@@ -413,12 +414,14 @@ def _chances(piece, mixture):
 
 def _moments_of(chances, piece, diagonal):
     """Sums of the classes: of the chances, of the features, of products of features."""
+    # Not by BLAS, here and above: pieces run side by side, and its threads would wait for others.
     xp = array_namespace(piece)
+    add_up = partial(xp.einsum, "cp,fp->cf")
     if diagonal:
-        products = chances @ (piece**2).T
+        products = add_up(chances, piece**2)
     else:
-        products = xp.stack([(row * piece) @ piece.T for row in chances])
-    return chances.sum(axis=1), chances @ piece.T, products
+        products = xp.stack([add_up(row * piece, piece) for row in chances])
+    return chances.sum(axis=1), add_up(chances, piece), products
 
 
 def _total(parts):
