@@ -370,9 +370,10 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     Notes
     -----
     Of Dask arrays the result is found at once, and is the same for any chunks: a chunk is computed
-    once, and again whenever more reaches it from a neighbour, so a seed that winds through many
-    chunks takes as many rounds. Between the rounds 8 bytes a voxel wait in a temporary file, which
-    the lazy result is read from. NaN is refused.
+    once, and with its neighbours again whenever more reaches it, so a seed that winds through many
+    chunks takes as many rounds: persist what takes long to compute. Between the rounds the result,
+    up to 8 bytes a voxel, waits in a temporary file, which the lazy one is read from. NaN is
+    refused.
 
     References
     ----------

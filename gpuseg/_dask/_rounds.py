@@ -52,7 +52,8 @@ class Rounds:
         self.shape = tuple(map(len, self.chunks))
         self.count = int(np.prod(self.shape))
         self.parked: list[Parked] = []
-        self.steps = list(itertools.product((-1, 0, 1), repeat=state.ndim))
+        steps = itertools.product((-1, 0, 1), repeat=state.ndim)
+        self.steps = [step for step in steps if any(step)]
 
     def go(self, work, active=None) -> list:
         """``work(place, *windows)`` for the chunks of these numbers, or all: a new state, where it
@@ -60,28 +61,22 @@ class Rounds:
         the steps to the neighbours near which the state has changed; a step of nothing says that
         it has at all."""
         active = range(self.count) if active is None else active
-        sources = [
-            [(x.name, *at, *(0,) * (x.ndim - len(at))) for at in np.ndindex(self.shape)]
-            for x in self.arrays
-        ]
         name = f"round-{uuid.uuid4().hex}"
         layer: dict = {}
-        if self.parked:
-            sources[-1] = [(f"state-{name}", n) for n in range(self.count)]
+        seen_by: dict = {}
         for n in active:
-            pieces = [self._piece(n, step) for step in self._steps(n)]
-            keys = []
-            for i, source in enumerate(sources):
-                for m, cut, _ in pieces:
-                    if self.parked and i == len(sources) - 1:
-                        layer[source[m]] = (partial(_taken, self.parked[m]),)
-                    if m != n:
-                        layer[f"piece-{name}", i, n, m] = (partial(_cut, cut), source[m])
-                    keys.append(source[m] if m == n else (f"piece-{name}", i, n, m))
-            place, size = self._window(n)
-            ends = [end for _, _, end in pieces]
-            step = partial(_worked, work, self.depth, place, size, ends, not self.parked)
-            layer[name, n] = (step, *keys)
+            steps = self._steps(n)
+            beside = [self._neighbour(n, step) for step in steps]
+            for m, step in zip(beside, steps):
+                seen_by.setdefault(m, []).append(step)
+            once = partial(_worked, work, self.depth, *self._window(n), steps, not self.parked)
+            layer[name, n] = (once, *self._keys(n, name), *(("slabs-" + name, m) for m in beside))
+        for m, steps in seen_by.items():
+            cut = partial(_slabs, self.depth, steps)
+            layer["slabs-" + name, m] = (cut, *self._keys(m, name))
+        if self.parked:
+            for n in {*active, *seen_by}:
+                layer["state-" + name, n] = (partial(_taken, self.parked[n]),)
         graph = HighLevelGraph.from_collections(name, layer, dependencies=self.arrays)
         found = Tasks(graph, name, [(name, n) for n in active]).compute()
         states = self.parked or [None] * self.count
@@ -110,13 +105,20 @@ class Rounds:
             return int(np.ravel_multi_index(at, self.shape))
         return None
 
-    def _steps(self, number: int):
-        """The steps to what is seen from a chunk, itself included."""
-        for step in self.steps:
-            if self._neighbour(number, step) is None:
-                continue
-            if all(depth or not d for d, depth in zip(step, self.depth)):
-                yield step
+    def _keys(self, number: int, name: str) -> list:
+        """Where a round finds the arrays and the state of a chunk."""
+        at = tuple(map(int, np.unravel_index(number, self.shape)))
+        keys = [(x.name, *at, *(0,) * (x.ndim - len(at))) for x in self.arrays]
+        return [*keys[:-1], ("state-" + name, number)] if self.parked else keys
+
+    def _steps(self, number: int) -> list:
+        """The steps to what is seen around a chunk."""
+        return [
+            step
+            for step in self.steps
+            if self._neighbour(number, step) is not None
+            and all(depth or not d for d, depth in zip(step, self.depth))
+        ]
 
     def _window(self, number: int):
         """The place and the shape of a chunk's window."""
@@ -127,16 +129,6 @@ class Rounds:
             core.append(slice(int(before), int(before + sizes[i])))
             shape.append(int(before + sizes[i] + after))
         return Place(tuple(start), tuple(core)), tuple(shape)
-
-    def _piece(self, number: int, step):
-        """What a window has of a neighbour: its number, which part of it, and where that goes."""
-        cut, end = [], []
-        place, shape = self._window(number)
-        for d, depth, core, size in zip(step, self.depth, place.core, shape):
-            cut.append(slice(None) if not d else slice(-depth, None) if d < 0 else slice(depth))
-            low, high = ((0, core.start), (core.start, core.stop), (core.stop, size))[d + 1]
-            end.append(slice(low, high))
-        return self._neighbour(number, step), tuple(cut), tuple(end)
 
 
 def _fit(chunks, depth):
@@ -151,8 +143,19 @@ def _taken(parked: Parked):
     return parked.take()
 
 
-def _cut(part, block):
-    return block[part].copy()
+def _slabs(depth, steps, *blocks):
+    """What chunks see of a chunk, by the step that leads from them to it."""
+    return {
+        step: [block[_band(depth, [-d for d in step])].copy() for block in blocks] for step in steps
+    }
+
+
+def _band(depth, step):
+    """The part of a chunk that is near the neighbour a step away."""
+    return tuple(
+        slice(None) if not d else slice(deep) if d < 0 else slice(-deep, None)
+        for d, deep in zip(step, depth)
+    )
 
 
 def _finished(finish, parked: Parked):
@@ -160,31 +163,37 @@ def _finished(finish, parked: Parked):
         return finish(parked.take())
 
 
-def _worked(work, depth, place: Place, shape, ends, first, *blocks):
+def _worked(work, depth, place: Place, shape, steps, first, *given):
     """A chunk's new state, parked, if it is another; near which others it is; the report."""
+    blocks, slabs = given[: len(given) - len(steps)], given[len(given) - len(steps) :]
     windows = []
-    for at in range(0, len(blocks), len(ends)):
-        some = blocks[at : at + len(ends)]
-        full = (*shape, *some[0].shape[len(shape) :])
-        window = array_namespace(some[0]).empty(full, some[0].dtype)
-        for end, block in zip(ends, some):
-            window[end] = block
+    for i, block in enumerate(blocks):
+        full = (*shape, *block.shape[len(shape) :])
+        window = array_namespace(block).empty(full, block.dtype)
+        window[place.core] = block
+        for step, slab in zip(steps, slabs):
+            window[_beside(place, shape, step)] = slab[step][i]
         windows.append(window)
-    before = place.inner(windows[-1]).copy()
+    before = blocks[-1]
     with threads():
         state, there, report = work(place, *windows)
-        steps = list(_near(before != state if there is None else there, depth))
-    return Parked(state) if first or steps else None, steps, report
+        near = list(_near(before != state if there is None else there, depth))
+    return Parked(state) if first or near else None, near, report
+
+
+def _beside(place: Place, shape, step):
+    """Where in a window that lies which a step leads to."""
+    ends = [
+        ((0, core.start), (core.start, core.stop), (core.stop, size))[d + 1]
+        for core, size, d in zip(place.core, shape, step)
+    ]
+    return tuple(slice(*end) for end in ends)
 
 
 def _near(there, depth):
-    """The steps to what sees places of a chunk."""
+    """The steps to what sees places of a chunk, itself included."""
     if not there.any():
         return
     for step in itertools.product((-1, 0, 1), repeat=there.ndim):
-        band = tuple(
-            slice(None) if not d else slice(deep) if d < 0 else slice(-deep, None)
-            for d, deep in zip(step, depth)
-        )
-        if all(deep or not d for d, deep in zip(step, depth)) and there[band].any():
+        if all(deep or not d for d, deep in zip(step, depth)) and there[_band(depth, step)].any():
             yield step

@@ -113,10 +113,10 @@ def markov_random_field(
 
     Of a Dask array the classes are found at once, and are the same for any chunks. Up to four
     sweeps are done in a chunk, with what lies around it, before it looks at its neighbours again;
-    under 'icm' only where something changes still. Every chunk is computed five times before (as
-    for `kmeans`, which starts it) and once for each of these rounds: persist what takes long to
-    compute. Between the rounds the classes, 1 byte a pixel, wait in a temporary file, which the
-    lazy result is read from.
+    under 'icm' only where something changes still. Every chunk is computed up to six times, and
+    once in each step of k-means and in each of these rounds: persist what takes long to compute.
+    Between the rounds the classes, 1 byte a pixel, wait in a temporary file, which the lazy result
+    is read from.
 
     References
     ----------
