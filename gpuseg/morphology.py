@@ -372,8 +372,8 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     Of Dask arrays the result is found at once, and is the same for any chunks: a chunk is computed
     once, and with its neighbours again whenever more reaches it, so a seed that winds through many
     chunks takes as many rounds: persist what takes long to compute. Between the rounds the result,
-    up to 8 bytes a voxel, waits in a temporary file, which the lazy one is read from. NaN is
-    refused.
+    up to 8 bytes a voxel, waits in a temporary file, which the lazy one is read from; in
+    memory are about two layers of chunks at a time. NaN is refused.
 
     References
     ----------

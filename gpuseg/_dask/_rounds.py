@@ -4,7 +4,8 @@ where that has changed.
 Every chunk has a state, an array of its shape, which is parked between two rounds. A round takes
 the states that the round before left, so it does not matter in which order chunks come, and gives
 the new ones; beside them it says where they have changed, near which neighbours. What else the work
-needs is lazy, and computed again in each round, for those chunks that are worked on.
+needs is lazy, and computed again in each round, for those chunks that are worked on and for their
+neighbours. In memory are the chunks of about two layers, those that wait for the next to be seen.
 """
 
 from __future__ import annotations

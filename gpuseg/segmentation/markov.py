@@ -116,7 +116,7 @@ def markov_random_field(
     under 'icm' only where something changes still. Every chunk is computed up to six times, and
     once in each step of k-means and in each of these rounds: persist what takes long to compute.
     Between the rounds the classes, 1 byte a pixel, wait in a temporary file, which the lazy result
-    is read from.
+    is read from; in memory are about two layers of chunks at a time.
 
     References
     ----------

@@ -114,6 +114,32 @@ def test_the_file_does_not_grow_with_the_rounds(monkeypatch, rounds):
     shelf.file.close()
 
 
+def test_a_round_holds_few_layers_of_chunks(monkeypatch):
+    """Chunks are let go of when their neighbours have seen them, not at the end of a round."""
+    ahead, most = 0, 0
+    worked = _rounds._worked
+
+    def made(block):
+        nonlocal ahead, most
+        ahead += 1
+        most = max(most, ahead)
+        return block
+
+    def done(*args):
+        nonlocal ahead
+        ahead -= 1
+        return worked(*args)
+
+    monkeypatch.setattr(_rounds, "_worked", done)
+    lazy = da.ones((24, 10, 10), chunks=2, dtype=np.uint8)
+    rounds = _rounds.Rounds([lazy.map_blocks(made, dtype=np.uint8, meta=lazy._meta)], lazy, [1] * 3)
+    with dask.config.set(scheduler="sync"):
+        for _ in range(2):
+            rounds.go(lambda place, values, state: (place.inner(state), None, None))
+            assert ahead == 0
+    assert most < 3 * 25
+
+
 def test_nothing_to_pass_on_is_one_round(rounds):
     mask = np.full((12, 12), 5.0)
     same(mask, mask, 4)
