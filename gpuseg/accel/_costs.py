@@ -2,19 +2,25 @@
 
 Loading Numba takes half a second, which a script of small images never earns back. So the first
 calls go to the original, until ours would have spared half of that: a script that has lost so much
-will most likely lose as much again, and one that ends then has lost little.
+will most likely lose as much again, and one that ends then has lost little. Where a core is to
+spare, Numba is loaded beside an original once these have cost a tenth as much: they are C, and
+leave the interpreter to the one that loads.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 from typing import NamedTuple
+
+from ..kernels.launch import thread_count
 
 # Seconds to import Numba and make it ready, and for each function's compiled kernels.
 LOAD_NUMBA = 0.5
 LOAD_FORM = 0.02
 # The share of that time which must have been forgone.
 PATIENCE = 0.5
+BESIDE = 0.1
 # What must be left of a gain, on a machine or an image that is not the one measured.
 MARGIN = 0.8
 
@@ -72,31 +78,80 @@ COSTS = {
 }
 
 
+def _taps(sigma) -> float:
+    """How many values are added up for one, over all axes, by a Gaussian cut at four sigma."""
+    sigmas = list(sigma) if hasattr(sigma, "__len__") else [sigma]
+    return 8 * sum(sigmas) / len(sigmas) + 1
+
+
+def _difference(given) -> float:
+    low = _taps(given["low_sigma"])
+    high = given.get("high_sigma")
+    return (low + (1.6 * low if high is None else _taps(high))) / (_taps(1) + _taps(3))
+
+
+# How much more there is to do for each value than in what was measured, by a call's arguments.
+WORK = {
+    "scipy.ndimage.gaussian_filter": lambda given: _taps(given["sigma"]) / _taps(2),
+    "skimage.filters.gaussian": lambda given: _taps(given.get("sigma", 1)) / _taps(1),
+    "skimage.filters.difference_of_gaussians": _difference,
+    "skimage.filters.threshold_local": lambda given: _taps(given.get("block_size", 3)) / _taps(15),
+}
+
+
+def _load() -> None:
+    """Import Numba and make it ready."""
+    import numpy as np
+
+    from .. import filters, using
+
+    with using("cpu"):
+        filters.gaussian(np.zeros((2, 2), np.float32), 1)
+
+
 class Purse:
     """What the originals have cost too much so far, against what loading ours costs."""
 
-    def __init__(self):
+    def __init__(self, load=_load):
         self.always = False  # serve what can be served, for tests
         self.forgone = 0.0
         self.loaded: set[str] = set()
+        self._load, self._loading = load, None
 
-    def why_not(self, path: str, size: int) -> str:
-        """Why the original should be called on the CPU instead of ours; empty where ours pays."""
+    def why_not(self, path: str, size: float) -> str:
+        """Why the original should be called on the CPU instead of ours; empty where ours pays.
+
+        `size` is the number of values, times how much more there is to do than in `COSTS`.
+        """
         cost = COSTS.get(path)
         if cost is None:
             return "no faster on the CPU"
         gain = cost.gain(size)
         if gain <= 0:
-            return f"no faster on the CPU for {size} values"
+            return f"no faster on the CPU for {size:.0f} values"
         if path in self.loaded:
             return ""
-        price = LOAD_FORM if "numba" in sys.modules else LOAD_NUMBA + LOAD_FORM
+        there = self._numba_is_there()
+        price = LOAD_FORM if there else LOAD_NUMBA + LOAD_FORM
         self.forgone += gain
         if self.forgone < PATIENCE * price:
+            if not there and self.forgone >= BESIDE * price:
+                self._load_beside()
             return f"would spare {gain * 1e3:.1f} ms, and loading it take {price * 1e3:.0f}"
         self.forgone = 0.0
         self.loaded.add(path)
         return ""
+
+    def _numba_is_there(self) -> bool:
+        if self._loading is not None:
+            return not self._loading.is_alive()
+        return "numba" in sys.modules
+
+    def _load_beside(self) -> None:
+        if self._loading is None and thread_count() > 1:
+            # No daemon: the interpreter must not end in the midst of what LLVM does.
+            self._loading = threading.Thread(target=self._load)
+            self._loading.start()
 
 
 purse = Purse()

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._backend import Backend, Unserved, choose, crossover_of, find
 from . import _cache
-from ._costs import purse
+from ._costs import WORK, purse
 from ._limits import RULES
 
 log = logging.getLogger("gpuseg.accel")
@@ -63,7 +63,7 @@ class Served(Ledger):
     def __init__(self, path: str, form: Callable, original: Callable):
         super().__init__(path)
         self._form, self.original = form, original
-        self.rule = RULES.get(path)
+        self.rule, self.work = RULES.get(path), WORK.get(path)
         self.first = next(iter(inspect.signature(original).parameters))
 
     @functools.cached_property
@@ -130,7 +130,11 @@ class Served(Ledger):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
         if not purse.always and self.place(image.size)[0].kind == "cpu":
-            reason = purse.why_not(self.path, image.size)
+            try:
+                more = self.work(self._given(args, kwargs)) if self.work else 1
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"  # the original tells what is wrong
+            reason = purse.why_not(self.path, image.size * more)
             if reason:
                 return reason
         return self.rule(image, self._given(args, kwargs)) if self.rule else ""

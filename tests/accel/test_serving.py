@@ -1,6 +1,7 @@
 """Which calls are served, and what becomes of the others."""
 
 import logging
+import threading
 import warnings
 
 import numpy as np
@@ -12,7 +13,17 @@ import skimage.morphology
 import gpuseg
 import gpuseg.accel
 from gpuseg.accel import _costs, _skimage_backend
-from gpuseg.accel._costs import COSTS, LOAD_FORM, LOAD_NUMBA, PATIENCE, Cost, Purse
+from gpuseg.accel._costs import (
+    BESIDE,
+    COSTS,
+    LOAD_FORM,
+    LOAD_NUMBA,
+    MARGIN,
+    PATIENCE,
+    WORK,
+    Cost,
+    Purse,
+)  # fmt: skip
 from gpuseg.accel._serve import MISSED, Served
 from gpuseg.accel._table import PACKAGES, table
 
@@ -135,7 +146,7 @@ def purse(monkeypatch):
     monkeypatch.setitem(COSTS, "x", Cost(original=10, ours=1, more=0))
     monkeypatch.setattr(_costs.sys, "modules", {})
     with gpuseg.using("cpu"):
-        yield Purse()
+        yield Purse(load=lambda: None)
 
 
 def test_numba_is_loaded_when_half_of_what_it_takes_was_forgone(purse):
@@ -150,6 +161,41 @@ def test_numba_is_loaded_when_half_of_what_it_takes_was_forgone(purse):
 
 def test_one_call_that_gains_more_than_loading_costs_is_served_at_once(purse):
     assert purse.why_not("x", 10**9) == ""
+
+
+def test_numba_is_loaded_beside_an_original_that_costs_much(purse, monkeypatch):
+    loaded = threading.Event()
+    purse = Purse(load=loaded.wait)
+    monkeypatch.setattr(_costs, "thread_count", lambda: 1)
+    few = int(1.1e9 * BESIDE * (LOAD_NUMBA + LOAD_FORM) / (10 * MARGIN - 1))
+    assert "would spare" in purse.why_not("x", few)
+    assert purse._loading is None  # there is no core to spare
+    monkeypatch.setattr(_costs, "thread_count", lambda: 2)
+    assert f"take {(LOAD_NUMBA + LOAD_FORM) * 1e3:.0f}" in purse.why_not("x", 10**5)
+    assert f"take {(LOAD_NUMBA + LOAD_FORM) * 1e3:.0f}" in purse.why_not("x", 10**5)
+    loaded.set()
+    purse._loading.join()
+    assert purse.why_not("x", 10**6) == ""  # enough was forgone for a form, which is all now
+
+
+def test_what_a_blur_costs_depends_on_how_wide_it_is():
+    assert WORK["skimage.filters.gaussian"]({}) == 1
+    assert WORK["scipy.ndimage.gaussian_filter"]({"sigma": (2, 2)}) == 1
+    assert WORK["scipy.ndimage.gaussian_filter"]({"sigma": 32}) > 10
+    assert WORK["skimage.filters.threshold_local"]({"block_size": 15}) == pytest.approx(1)
+    difference = WORK["skimage.filters.difference_of_gaussians"]
+    assert difference({"low_sigma": 1, "high_sigma": 3}) == 1
+    assert difference({"low_sigma": 1}) < 1
+
+
+def test_a_call_that_cannot_be_understood_goes_to_the_original(monkeypatch):
+    gpuseg.accel.install()
+    monkeypatch.setattr(_costs.purse, "always", False)
+    with pytest.raises(TypeError):
+        skimage.filters.difference_of_gaussians(IMAGE)
+    with pytest.raises((TypeError, ValueError)):
+        skimage.filters.gaussian(IMAGE, sigma="wide")
+    gpuseg.accel.uninstall()
 
 
 def test_what_never_pays_is_never_served_on_the_cpu(purse, monkeypatch):
