@@ -88,6 +88,12 @@ def run_starts(word, before):
 
 
 @njit(nogil=True, cache=True)
+def lowest_run(word):
+    """The bits of the lowest run of a word that is not 0."""
+    return word & ~(word + (word & (~word + ONE)))
+
+
+@njit(nogil=True, cache=True)
 def count_runs(first, last, words, counts):
     """The number of runs of each row."""
     for r in range(first, last):

@@ -244,3 +244,20 @@ def test_scores_refuse_other_shapes():
             score([1, 0], [1, 0, 1])
         with pytest.raises(ValueError, match="y_true is empty"):
             score([], [])
+
+
+@given(
+    shape=st.sampled_from([(200,), (1, 129), (40, 64), (9, 5, 130), (3, 4, 5, 70)]),
+    density=st.floats(0.05, 0.95),
+    most=st.integers(0, 40),
+    connectivity=st.integers(1, 4),
+    seed=st.integers(0, 2**16),
+)
+def test_small_objects_go_run_by_run_as_in_scikit_image(shape, density, most, connectivity, seed):
+    rng = np.random.default_rng(seed)
+    # Runs of all lengths, over the ends of words too.
+    mask = np.repeat(rng.random(shape) < density, rng.integers(1, 5), axis=-1)
+    connectivity = min(connectivity, mask.ndim)
+    wanted = skimage.morphology.remove_small_objects(mask, max_size=most, connectivity=connectivity)
+    found = morphology.remove_small_objects(mask, max_size=most, connectivity=connectivity)
+    np.testing.assert_array_equal(found, wanted)

@@ -1,6 +1,9 @@
 """Morphology by scikit-image, or by cuCIM where the array is CuPy's."""
 
+import numpy as np
+
 from .._backend import skimage
+from ..kernels.label import large_objects_cpu
 
 
 def _grey(name: str):
@@ -21,3 +24,8 @@ white_tophat = _grey("white_tophat")
 
 def reconstruction(seed, mask, method, footprint, offset):
     return skimage(seed, "morphology").reconstruction(seed, mask, method, footprint, offset)
+
+
+def large_objects(mask, connectivity, most):
+    mask = np.ascontiguousarray(mask)
+    return large_objects_cpu(mask.view(np.uint8), mask.shape, connectivity, most)
