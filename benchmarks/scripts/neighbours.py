@@ -7,7 +7,7 @@ from skimage import data
 from sklearn.metrics import classification_report, confusion_matrix
 from sklearn.neighbors import KNeighborsClassifier
 
-image = np.tile(data.astronaut(), (2, 2, 1)).astype(np.float64) / 255
+image = np.tile(data.astronaut(), (3, 3, 1)).astype(np.float64) / 255
 image += 0.02 * np.random.default_rng(4).standard_normal(image.shape)
 grey = image @ [0.3, 0.6, 0.1]
 rows = np.concatenate([image.reshape(-1, 3), grey.reshape(-1, 1), grey.reshape(-1, 1) ** 2], axis=1)

@@ -87,7 +87,7 @@ def _scikit_image(folder: Path) -> tuple[Path, list[str]]:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             archive.extractall(folder, filter="data")
         folder /= f"scikit_image-{release}"
-    return folder, [f"tests/skimage/{name}" for name in SCIKIT_IMAGE]
+    return folder / "tests" / "skimage", list(SCIKIT_IMAGE)
 
 
 SUITES = {"scikit-image": _scikit_image, "scipy": _scipy, "scikit-learn": _scikit_learn}
@@ -126,7 +126,8 @@ def _pytest(root: Path, tests: list[str], *options: str) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "SKLEARN_"))}
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--tb=no", "-c", os.devnull, f"--rootdir={root}",
-         *plugins, "-W", "ignore", *options, *tests],
+         f"--confcutdir={root}",
+         "--continue-on-collection-errors", *plugins, "-W", "ignore", *options, *tests],
         cwd=root, env=environment, check=False, stdout=sys.stderr,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Which calls are served, and what becomes of the others."""
 
 import logging
+import sys
 import threading
 import warnings
 
@@ -144,7 +145,8 @@ def test_out_is_written_by_both(accelerated):
 @pytest.fixture
 def purse(monkeypatch):
     monkeypatch.setitem(COSTS, "x", Cost(original=10, ours=1, more=0))
-    monkeypatch.setattr(_costs.sys, "modules", {})
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(_costs, "thread_count", lambda: 1)
     with gpuseg.using("cpu"):
         yield Purse(load=lambda: None)
 
@@ -166,7 +168,6 @@ def test_one_call_that_gains_more_than_loading_costs_is_served_at_once(purse):
 def test_numba_is_loaded_beside_an_original_that_costs_much(purse, monkeypatch):
     loaded = threading.Event()
     purse = Purse(load=loaded.wait)
-    monkeypatch.setattr(_costs, "thread_count", lambda: 1)
     few = int(1.1e9 * BESIDE * (LOAD_NUMBA + LOAD_FORM) / (10 * MARGIN - 1))
     assert "would spare" in purse.why_not("x", few)
     assert purse._loading is None  # there is no core to spare
