@@ -8,9 +8,9 @@ from skimage import filters, measure, morphology, segmentation
 
 rng = np.random.default_rng(2)
 grains = ndi.gaussian_filter(rng.standard_normal((1000, 1000), np.float32), 6)
-phases = np.tile(np.digitize(grains / grains.std(), [-0.6, 0.9]), (5, 5))
+phases = np.digitize(grains / grains.std(), [-0.6, 0.9]).astype(np.float32)
 noise = np.tile(rng.standard_normal((2500, 2500), np.float32), (2, 2))
-image = (60 + 60 * phases + 22 * noise).clip(0, 255).astype(np.uint8)
+image = (60 + 60 * np.tile(phases, (5, 5)) + 22 * noise).clip(0, 255).astype(np.uint8)
 light = filters.gaussian(image, sigma=60, preserve_range=True)
 smooth = filters.gaussian(image, sigma=3, preserve_range=True) - light + light.mean()
 classes = np.digitize(smooth, filters.threshold_multiotsu(image[:1000, :1000]))
