@@ -20,6 +20,6 @@ bright = filters.apply_hysteresis_threshold(smooth, 130, 160)
 regions = segmentation.slic(
     smooth[:400, :400] / 255, n_segments=300, compactness=0.05, channel_axis=None
 )
-sizes = np.bincount(measure.label(bright).ravel())
+sizes = np.bincount(measure.label(bright)[bright])
 np.savez(sys.argv[1], classes=classes[::4, ::4], regions=regions, sizes=sizes,
          pores=np.packbits(pores))  # fmt: skip
