@@ -182,7 +182,7 @@ def table(found: list[Case]) -> str:
         for backend, ours in case.ours.items():
             peers = "; ".join(
                 f"{who} {case.peers[who].best * 1e3:.1f} "
-                f"(**{case.times_faster(backend, who):.1f}x**)"
+                f"(**{factor(case.times_faster(backend, who))}x**)"
                 for who in case.comparable(backend)
             )
             time = f"{ours.best * 1e3:.2f}"
@@ -212,8 +212,9 @@ def summary(found: list[Case]) -> str:
     for (headline, backend, who), ratios in groups.items():
         count = f" ({len(functions[headline])} functions)" if functions[headline] else ""
         lines.append(
-            f"| {headline}{count} | {backend} | {who} | {min(ratios):.1f} to {max(ratios):.1f} "
-            f"| {statistics.median(ratios):.1f} |"
+            f"| {headline}{count} | {backend} | {who} "
+            f"| {factor(min(ratios))} to {factor(max(ratios))} "
+            f"| {factor(statistics.median(ratios))} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -274,8 +275,15 @@ def duration(seconds: float | None) -> str:
             return f"{seconds / scale:.3g} {unit}" if seconds < 999 * scale else f"{seconds:.0f} s"
 
 
+def factor(ratio: float) -> str:
+    """A ratio as a number: none that is greater than 0 is told as 0."""
+    if ratio >= 100:
+        return f"{ratio:.0f}"
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}" if ratio >= 0.1 else f"{ratio:.1g}"
+
+
 def times(ratio: float) -> str:
-    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 1 else f"{ratio:.2g}×"
+    return f"{factor(ratio)}×"
 
 
 def mebibytes(count: int | None) -> str:
