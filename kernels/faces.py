@@ -97,11 +97,8 @@ def add_sizes(first, last, bounds, words, bases, numbers, out):
                 starts = runs.run_starts(word, before)
                 before = word
                 while word != ZERO:
-                    # The bits up to the next start belong to one run.
-                    lowest = word & (~word + ONE)
-                    run += np.int64((starts & lowest) != ZERO)
-                    after = starts & ~(lowest | (lowest - ONE))
-                    part = word & ((after & (~after + ONE)) - ONE)
+                    part = runs.lowest_run(word)
+                    run += np.int64((starts & part) != ZERO)
                     out[piece, numbers[run]] += np.int64(runs.popcount(part))
                     word ^= part
 
@@ -117,10 +114,8 @@ def keep_runs(first, last, words, bases, numbers, kept, grown):
             starts = runs.run_starts(word, before)
             before = word
             while word != ZERO:
-                lowest = word & (~word + ONE)
-                run += np.int64((starts & lowest) != ZERO)
-                after = starts & ~(lowest | (lowest - ONE))
-                part = word & ((after & (~after + ONE)) - ONE)
+                part = runs.lowest_run(word)
+                run += np.int64((starts & part) != ZERO)
                 if kept[numbers[run]]:
                     grown[r, w] |= part
                 word ^= part

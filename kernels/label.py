@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda, njit, types
 
 from . import launch, runs, warp
-from .bits import pack_rows, popcount
+from .bits import pack_rows
 from .flood import (
     BLOCK,
     classify_image,
@@ -30,13 +30,12 @@ from .flood import (
     merge_masks,
     merge_value_corners,
     merge_values,
-    painted,
     part_of_word,
     root,
     run_of,
     run_starts,
 )
-from .runs import ONE, TOP, ZERO, coordinates, inside
+from .runs import ONE, ZERO, coordinates, inside
 
 
 def label_cpu(values, background, shape, connectivity):
@@ -82,23 +81,6 @@ def numbered_runs(words, lead, connectivity, dtype):
     return bases, parents, number(parents)
 
 
-def large_objects_cpu(mask, shape, connectivity, most):
-    """The voxels of a C-contiguous mask (uint8) in objects of more than `most`, as a bool array.
-
-    Objects are weighed and dropped run by run: there is no label image.
-    """
-    *lead, length = (1, *shape) if len(shape) == 1 else shape
-    rows = int(np.prod(lead, dtype=np.int64))
-    words = np.empty((rows, runs.words_per_row(length)), np.uint64)
-    launch.slabs(pack_rows, rows, mask.reshape(-1), length, np.uint8(0), words)
-    bases, numbers, total = numbered_runs(words, lead, connectivity, np.int64)
-    lengths = np.zeros(numbers.size, np.int64)
-    launch.slabs(run_lengths, rows, words, bases, lengths)
-    kept = weighed(numbers, lengths, total, most)
-    launch.slabs(drop_runs, rows, words, bases, kept)
-    return painted(words, shape)
-
-
 def paint_mask(words, bases, numbers, labels) -> None:
     """Write the numbers of the runs of rows of bits to a C-contiguous array, 0 between them."""
     flat = labels.reshape(-1)
@@ -128,57 +110,6 @@ def number(parents):
             # A parent comes before its run, so it holds its number already.
             parents[run] = parents[parent]
     return total
-
-
-@njit(nogil=True, cache=True)
-def run_lengths(first, last, words, bases, lengths):
-    """Add up the voxels of each run of rows [first, last)."""
-    for r in range(first, last):
-        run = bases[r] - 1
-        before = ZERO
-        for w in range(words.shape[1]):
-            rest = words[r, w]
-            going_on = before >> TOP & rest & ONE
-            before = rest
-            while rest != ZERO:
-                part = runs.lowest_run(rest)
-                if going_on == ZERO:
-                    run += 1
-                going_on = ZERO
-                lengths[run] += popcount(part)
-                rest ^= part
-
-
-@njit(nogil=True, cache=True)
-def weighed(numbers, lengths, total, most):
-    """Whether the component of each run, numbered from 1 on, has more than `most` voxels."""
-    sizes = np.zeros(total + 1, np.int64)
-    for run in range(numbers.size):
-        sizes[numbers[run]] += lengths[run]
-    kept = np.empty(numbers.size, np.bool_)
-    for run in range(numbers.size):
-        kept[run] = sizes[numbers[run]] > most
-    return kept
-
-
-@njit(nogil=True, cache=True)
-def drop_runs(first, last, words, bases, kept):
-    """Clear the bits of the runs of rows [first, last) that are not kept."""
-    for r in range(first, last):
-        run = bases[r] - 1
-        before = ZERO
-        for w in range(words.shape[1]):
-            rest = words[r, w]
-            going_on = before >> TOP & rest & ONE
-            before = rest
-            while rest != ZERO:
-                part = runs.lowest_run(rest)
-                if going_on == ZERO:
-                    run += 1
-                going_on = ZERO
-                if not kept[run]:
-                    words[r, w] ^= part
-                rest ^= part
 
 
 @njit(nogil=True, cache=True)

@@ -1,5 +1,7 @@
 """Labels numbered as SciPy does, and what is built on them: measures, small objects, scores."""
 
+import tracemalloc
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from test_hysteresis import adversaries
 
 import gpuseg
 from gpuseg import measure, metrics, morphology
+from gpuseg.kernels.launch import thread_count
 
 DTYPES = ["u1", "i1", "u2", "i4", "i8", "u8", "f2", "f4", "f8", ">i4"]
 
@@ -261,3 +264,19 @@ def test_small_objects_go_run_by_run_as_in_scikit_image(shape, density, most, co
     wanted = skimage.morphology.remove_small_objects(mask, max_size=most, connectivity=connectivity)
     found = morphology.remove_small_objects(mask, max_size=most, connectivity=connectivity)
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_small_objects_take_the_memory_that_is_said(rng, sigma):
+    mask = ndi.gaussian_filter(rng.standard_normal((60, 70, 80)), sigma) > 0
+    _, count = ndi.label(mask)
+    rows = 60 * 70
+    runs = np.count_nonzero(np.diff(mask.astype(int), axis=-1, prepend=0) == 1)
+    morphology.remove_small_objects(mask)  # compiles
+    with gpuseg.using("cpu"):
+        tracemalloc.start()
+        morphology.remove_small_objects(mask)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    said = rows * (2 * 128 / 8 + 16) + 4 * runs + 8 * count * (thread_count() + 1)
+    assert most < mask.size + said + 20_000

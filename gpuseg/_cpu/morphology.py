@@ -1,9 +1,7 @@
 """Morphology by scikit-image, or by cuCIM where the array is CuPy's."""
 
-import numpy as np
-
-from .._backend import skimage
-from ..kernels.label import large_objects_cpu
+from .._backend import array_namespace, skimage
+from ..kernels.components import of_mask
 
 
 def _grey(name: str):
@@ -26,6 +24,23 @@ def reconstruction(seed, mask, method, footprint, offset):
     return skimage(seed, "morphology").reconstruction(seed, mask, method, footprint, offset)
 
 
-def large_objects(mask, connectivity, most):
-    mask = np.ascontiguousarray(mask)
-    return large_objects_cpu(mask.view(np.uint8), mask.shape, connectivity, most)
+def remove_small_objects(ar, *, most, connectivity):
+    if ar.dtype != bool:
+        return large_labels(ar, most)
+    components = of_mask(ar, connectivity)
+    return components.kept(components.sizes() > most)
+
+
+def large_labels(ar, most):
+    """A label image without the labels of up to `most` voxels."""
+    if ar.min() < 0:
+        raise ValueError(f"ar must hold no negative labels, got {int(ar.min())}")
+    xp = array_namespace(ar)
+    return xp.where(large(ar, most), ar, ar.dtype.type(0))
+
+
+def large(labels, most):
+    """Where labels of more than `most` voxels are."""
+    keep = array_namespace(labels).bincount(labels.reshape(-1)) > most
+    keep[0] = False
+    return keep[labels]

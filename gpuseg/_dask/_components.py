@@ -7,16 +7,12 @@ an array of labels, which any backend makes: images of several values, and chunk
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, choose
 from ..filters.hysteresis import flood_masks
-from ..kernels import faces, flood, runs
-from ..kernels.bits import pack_rows
-from ..kernels.label import numbered_runs, paint_mask
-from ..kernels.launch import slabs
+from ..kernels import components, faces, flood
+from ..kernels.components import Runs
 from ..measure import label
 
 
@@ -24,11 +20,7 @@ def of_mask(mask, connectivity: int):
     """The components of the True voxels of a chunk."""
     if not on_cpu(mask):
         return of_values(mask, 0, connectivity)
-    mask = np.ascontiguousarray(mask)
-    lead, length = _rows(mask.shape)
-    words = np.empty((math.prod(lead), runs.words_per_row(length)), np.uint64)
-    slabs(pack_rows, len(words), mask.view(np.uint8).reshape(-1), length, np.uint8(0), words)
-    return Runs(words, mask.shape, connectivity)
+    return components.of_mask(mask, connectivity)
 
 
 def of_values(values, background, connectivity: int):
@@ -55,47 +47,6 @@ def grown(low_values, low, high_values, high, connectivity: int, sides):
 
 def on_cpu(x) -> bool:
     return choose((x,))[0].kind == "cpu"
-
-
-def _rows(shape):
-    return (shape[:-1] or (1,)), shape[-1]
-
-
-class Runs:
-    """Components of a mask as rows of bits; see `gpuseg.kernels.faces`."""
-
-    def __init__(self, words, shape, connectivity: int):
-        self.words, self.shape = words, shape
-        lead, _ = _rows(shape)
-        dtype = np.int32 if math.prod(shape) < 2**31 else np.int64
-        self.bases, self.numbers, self.count = numbered_runs(words, lead, connectivity, dtype)
-
-    def face(self, axis: int, index: int):
-        shape = (1, *self.shape) if len(self.shape) == 1 else self.shape
-        plane = faces.face(
-            self.words, self.bases, self.numbers, shape, axis + len(shape) - len(self.shape), index
-        )
-        return plane.reshape(self.shape[:axis] + self.shape[axis + 1 :])
-
-    def sizes(self):
-        return faces.sizes(self.words, self.bases, self.numbers, self.count)
-
-    def begun(self):
-        """How many components have begun by the end of each row."""
-        most = np.concatenate([np.zeros(1, self.numbers.dtype), self.numbers])
-        return np.maximum.accumulate(most, out=most)[self.bases[1:]]
-
-    def painted(self, values):
-        """An array with ``values[component]``, and 0 between the components."""
-        out = np.empty(self.shape, values.dtype)
-        paint_mask(self.words, self.bases, values[self.numbers], out)
-        return out
-
-    def kept(self, keep):
-        """The mask of the components that are to be kept."""
-        words = np.zeros_like(self.words)
-        faces.keep(self.words, self.bases, self.numbers, keep, words)
-        return flood.painted(words, self.shape)
 
 
 class Labels:
