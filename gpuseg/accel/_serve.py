@@ -129,15 +129,14 @@ class Served(Ledger):
         for value in (*args[1:], *kwargs.values()):
             if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
-        if not purse.always and self.place(image.size)[0].kind == "cpu":
-            try:
-                more = self.work(self._given(args, kwargs)) if self.work else 1
-            except Exception as error:
-                return f"{type(error).__name__}: {error}"  # the original tells what is wrong
-            reason = purse.why_not(self.path, image.size * more)
-            if reason:
-                return reason
-        return self.rule(image, self._given(args, kwargs)) if self.rule else ""
+        try:
+            reason = self.rule(image, self._given(args, kwargs)) if self.rule else ""
+            more = self.work(self._given(args, kwargs)) if self.work else 1
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"  # the original tells what is wrong
+        if reason or purse.always or self.place(image.size)[0].kind != "cpu":
+            return reason
+        return purse.why_not(self.path, image.size * more)
 
     def place(self, size: int) -> tuple[Backend, str]:
         backend, why = choose(())

@@ -189,14 +189,27 @@ def test_what_a_blur_costs_depends_on_how_wide_it_is():
     assert difference({"low_sigma": 1}) < 1
 
 
-def test_a_call_that_cannot_be_understood_goes_to_the_original(monkeypatch):
-    gpuseg.accel.install()
+def test_a_call_that_cannot_be_understood_goes_to_the_original(accelerated, monkeypatch):
     monkeypatch.setattr(_costs.purse, "always", False)
     with pytest.raises(TypeError):
         skimage.filters.difference_of_gaussians(IMAGE)
     with pytest.raises((TypeError, ValueError)):
         skimage.filters.gaussian(IMAGE, sigma="wide")
-    gpuseg.accel.uninstall()
+    for find in (skimage.measure.find_contours, skimage.measure.find_contours.gpuseg_original):
+        with pytest.raises(AttributeError, match="'list' object has no attribute"):
+            find(IMAGE, 0.5, mask=[[True]])
+    assert accelerated.rows["skimage.measure.find_contours"].served == 0
+
+
+def test_what_a_rule_sends_to_the_original_is_not_forgone(accelerated, monkeypatch):
+    purse = Purse(load=lambda: None)
+    monkeypatch.setattr("gpuseg.accel._serve.purse", purse)
+    image = np.tile(IMAGE, (20, 20))
+    with warnings.catch_warnings(action="ignore"):
+        skimage.filters.threshold_otsu(image > 0.5)
+    assert purse.forgone == 0
+    skimage.filters.threshold_otsu(image)
+    assert purse.forgone > 0 or purse.loaded
 
 
 def test_what_never_pays_is_never_served_on_the_cpu(purse, monkeypatch):
