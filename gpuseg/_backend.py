@@ -364,8 +364,8 @@ def cuda_stream(x):
     """CuPy's current stream as Numba knows it, for kernels on the array `x`."""
     if not is_cupy(x):
         return 0
-    cuda = importlib.import_module("numba.cuda")
-    return cuda.external_stream(sys.modules["cupy"].cuda.get_current_stream().ptr)
+    launch = importlib.import_module("gpuseg.kernels.launch")
+    return launch.stream(sys.modules["cupy"].cuda.get_current_stream().ptr)
 
 
 def asarray(x):

@@ -133,6 +133,26 @@ def blocks(count: int, block: int, most: int = 1 << 30) -> int:
     return max(1, min(most, -(-count // block)))
 
 
+def stream(pointer: int):
+    """A CUDA stream of another library, for Numba's launches."""
+    from numba import cuda
+
+    _allow_small_grids()
+    return cuda.external_stream(pointer)
+
+
+@functools.cache
+def _allow_small_grids() -> None:
+    """A small image has fewer blocks than the 128 that Numba warns of at every launch.
+
+    The warning can be turned off for the process alone; who asks for it by name keeps it.
+    """
+    from numba import config
+
+    if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+
+
 def device_array(x):
     """A device array as Numba takes it, without the synchronisation that its protocol would do."""
     from numba import cuda
