@@ -116,6 +116,9 @@ def probe_cuda() -> Probe:
         cuda = importlib.import_module("numba.cuda")
         if not cuda.is_available():
             raise RuntimeError(f"numba.cuda finds no usable driver ({cuda.cuda_error()})")
+        # What it compiles with is imported at the first launch; with a NumPy that it does not know,
+        # that fails.
+        importlib.import_module("numba.cuda.cudaimpl")
         return importlib.import_module("numba").__version__
 
     asked = (("simulator", simulator), ("CuPy", cupy), ("device", device), ("kernel", kernel),
@@ -361,11 +364,8 @@ def skimage(x, module: str):
 
 
 def cuda_stream(x):
-    """CuPy's current stream as Numba knows it, for kernels on the array `x`."""
-    if not is_cupy(x):
-        return 0
-    launch = importlib.import_module("gpuseg.kernels.launch")
-    return launch.stream(sys.modules["cupy"].cuda.get_current_stream().ptr)
+    """CuPy's current stream, for kernels on the array `x`."""
+    return sys.modules["cupy"].cuda.get_current_stream() if is_cupy(x) else 0
 
 
 def asarray(x):

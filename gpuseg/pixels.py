@@ -394,8 +394,11 @@ class PixelClassifier(BaseEstimator):
             for method, found in _answers(self.estimator_, rows, wanted):
                 out = wanted[method]
                 here = tuple(slice(s.start - c, s.stop - c) for s, c in zip(cut.core, corner))
-                there = _backend.array_namespace(out).asarray(found)
-                out[here] = there.reshape(out[here].shape)
+                if _backend.is_cupy(out):
+                    found = _backend.array_namespace(out).asarray(found)
+                else:
+                    found = _backend.asnumpy(found)
+                out[here] = found.reshape(out[here].shape)
             told.one()
 
 

@@ -441,14 +441,14 @@ def forest_cuda(rows, nodes, roots, values, out, stream=0):
     count, many = rows.shape
     bytes_near = 4 * many * _BLOCK
     near = bytes_near <= _SHARED
-    rows, nodes, roots, values, out = map(launch.device_array, (rows, nodes, roots, values, out))
     grid = launch.blocks(count, _BLOCK)
     for first in range(0, values.shape[1], _OUTPUTS[-1]):
         left = values.shape[1] - first
         outputs = next((n for n in _OUTPUTS if n >= left), _OUTPUTS[-1])
-        _predict(outputs, near)[grid, _BLOCK, stream, bytes_near if near else 0](
-            rows, nodes, roots, values, first, out
-        )
+        launch.start(
+            _predict(outputs, near), grid, _BLOCK, stream, rows, nodes, roots, values, first, out,
+            shared=bytes_near * near,
+        )  # fmt: skip
 
 
 def cuda_signatures():

@@ -133,24 +133,67 @@ def blocks(count: int, block: int, most: int = 1 << 30) -> int:
     return max(1, min(most, -(-count // block)))
 
 
-def stream(pointer: int):
-    """A CUDA stream of another library, for Numba's launches."""
+_functions: dict[tuple, object] = {}
+
+
+def start(kernel, grid: int, block: int, stream, *args, shared: int = 0) -> None:
+    """Start a CUDA kernel of Numba on a stream of CuPy, with so many bytes of `shared` memory.
+
+    Arguments are arrays on the device (in the simulator NumPy's), numbers, and tuples of numbers.
+    CuPy launches: Numba would take hold of each array's memory and find out its type every time.
+    """
+    if simulating():
+        kernel[grid, block, stream, shared](*map(_for_simulator, args))
+        return
+    cupy = sys.modules["cupy"]
+    kinds: list = [kernel, cupy.cuda.runtime.getDevice()]
+    values: list = []
+    for x in args:
+        if isinstance(x, cupy.ndarray):
+            kinds += x.dtype, x.ndim, _order(x)
+            # As Numba's arrays come to a kernel: owner, parent, sizes, place, shape and strides.
+            values += 0, 0, x.size, x.itemsize, x.data.ptr, *x.shape, *x.strides
+        elif isinstance(x, tuple):
+            kinds += type(x[0]), len(x)
+            values += x
+        else:
+            kinds.append(type(x))
+            values.append(x)
+    key = tuple(kinds)
+    function = _functions.get(key)
+    if function is None:
+        function = _functions[key] = _loaded(cupy, kernel, args)
+    function((grid,), (block,), values, shared, stream)
+
+
+def _order(x) -> str:
+    return "C" if x.flags.c_contiguous else "F" if x.flags.f_contiguous else "A"
+
+
+def _loaded(cupy, kernel, args):
+    """A kernel compiled for such arguments, or read from the disk's cache, on this device."""
+    from numba import typeof, types
+    from numba.np.numpy_support import from_dtype
+
+    def type_of(x):
+        if isinstance(x, cupy.ndarray):
+            return types.Array(from_dtype(x.dtype), x.ndim, _order(x))
+        return typeof(x)
+
+    kernel.enable_caching()
+    compiled = kernel.compile(tuple(map(type_of, args)))
+    code = compiled._codelibrary.get_cubin()
+    module = cupy.cuda.function.Module()
+    module.load(bytes(getattr(code, "code", code)))
+    return module.get_function(compiled.entry_name)
+
+
+def _for_simulator(x):
+    """The simulator writes every array back after a launch, so it cannot take read-only ones."""
     from numba import cuda
 
-    _allow_small_grids()
-    return cuda.external_stream(pointer)
-
-
-@functools.cache
-def _allow_small_grids() -> None:
-    """A small image has fewer blocks than the 128 that Numba warns of at every launch.
-
-    The warning can be turned off for the process alone; who asks for it by name keeps it.
-    """
-    from numba import config
-
-    if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+    readonly = hasattr(x, "ndim") and x.ndim and not x.flags.writeable
+    return cuda.to_device(x) if readonly else x
 
 
 def device_array(x):
@@ -158,6 +201,5 @@ def device_array(x):
     from numba import cuda
 
     if simulating():
-        # The simulator writes every host array back after a launch, so it cannot take these.
-        return x if x.flags.writeable else cuda.to_device(x)
+        return _for_simulator(x)
     return cuda.as_cuda_array(x, sync=False)

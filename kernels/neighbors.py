@@ -249,8 +249,8 @@ def neighbors_cuda(queries, references, *, manhattan, distances, indices, stream
     At most `MOST` neighbours.
     """
     kernel = _kernel_for(queries.shape[0], distances.shape[1], manhattan)
-    arrays = map(launch.device_array, (queries, references, distances, indices))
-    kernel[launch.blocks(queries.shape[1], BLOCK, most=1 << 16), BLOCK, stream](*arrays)
+    grid = launch.blocks(queries.shape[1], BLOCK, most=1 << 16)
+    launch.start(kernel, grid, BLOCK, stream, queries, references, distances, indices)
 
 
 def cuda_signatures():

@@ -882,11 +882,11 @@ def assign_cuda(
     depth, height, width = (int(s) for s in np.minimum(grid.steps, grid.shape))
     tasks = width * -(-depth * height // _ROWS)
     parts = max(1, min(tasks // BLOCK, -(-4096 // cells)))
-    tables = [grid.shape, grid.steps, grid.counts, grid.starts, grid.near, *grid.places]
-    arrays = [launch.device_array(x) for x in (colors, inside, *tables, centers)]
-    ends = [launch.device_array(x) for x in (labels, sums)]
-    weights = launch.device_array(weights)
-    _assign(channels, axes)[cells * parts, BLOCK, stream](*arrays, spatial, weights, parts, *ends)
+    sizes = [tuple(map(int, x)) for x in (grid.shape, grid.steps, grid.counts)]
+    launch.start(
+        _assign(channels, axes), cells * parts, BLOCK, stream, colors, inside, *sizes, grid.starts,
+        grid.near, *grid.places, centers, spatial, weights, parts, labels, sums,
+    )  # fmt: skip
 
 
 @cuda.jit
@@ -936,7 +936,7 @@ def _lab(tables, matrix, colors):
 
 def _each_pixel(kernel, count, arrays, stream):
     blocks = launch.blocks(count, BLOCK, most=4 if launch.simulating() else 1 << 16)
-    kernel[blocks, BLOCK, stream](*map(launch.device_array, arrays))
+    launch.start(kernel, blocks, BLOCK, stream, *arrays)
 
 
 def farthest_cuda(colors, labels, centers, most, stream=0) -> None:
@@ -954,7 +954,8 @@ def cuda_signatures():
     rows, line = types.float32[:, ::1], types.float32[::1]
     labels = types.int32[::1]
     assign = (
-        rows, types.uint8[::1], *(types.int64[::1],) * 4, labels, *(line,) * 3, rows,
+        rows, types.uint8[::1], *(types.UniTuple(types.int64, 3),) * 3, types.int64[::1], labels,
+        *(line,) * 3, rows,
         types.boolean, line, types.int64, labels, types.float64[:, ::1],
     )  # fmt: skip
     signatures = [(_assign(c, d), assign, 128) for c in (0, 1, 3, 4) for d in (2, 3)]

@@ -14,6 +14,7 @@ from sklearn import cluster, linear_model, neighbors, preprocessing
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
 import gpuseg
 from gpuseg.estimators import (
@@ -266,7 +267,8 @@ def test_clusters_are_scikit_learns(backend, init):
     before = X.copy()
     with gpuseg.trace() as calls:
         ours.fit(X)
-    assert [(call.function, call.backend) for call in calls] == [("lloyd", backend)]
+    ran = [(call.function, call.backend.partition(":")[0]) for call in calls]
+    assert ran == [("lloyd", backend)]
     np.testing.assert_array_equal(X, before)
     assert (ours.labels_ == theirs.labels_).mean() >= 0.999
     np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, atol=1e-3)
@@ -306,9 +308,10 @@ def test_clusters_that_scikit_learn_finds(backend, case):
     options = {"algorithm": "elkan"} if case == "elkan" else {}
     weights = np.linspace(1, 2, X.shape[0]) if case == "weights" else None
     ours = KMeans(3, random_state=0, n_init=2, **options)
-    theirs = plain(ours).fit(X, sample_weight=weights)
-    with gpuseg.trace() as calls:
-        ours.fit(X, sample_weight=weights)
+    with threadpool_limits(1):  # the sums of several threads depend on their order
+        theirs = plain(ours).fit(X, sample_weight=weights)
+        with gpuseg.trace() as calls:
+            ours.fit(X, sample_weight=weights)
     assert [call.function for call in calls] == ["scikit_learn"]
     np.testing.assert_array_equal(ours.labels_, theirs.labels_)
     np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_)

@@ -52,4 +52,10 @@ def regionprops_table(label_image, intensity_image, properties, *, extra_propert
     if extra_properties is not None:
         raise Unserved("extra_properties are functions for the CPU")
     peer = skimage(label_image, "measure").regionprops_table
-    return peer(label_image, intensity_image, properties, **options)
+    table = peer(label_image, intensity_image, properties, **options)
+    # cuCIM has an order of its own.
+    parts = tuple(name + options["separator"] for name in properties)
+    places = {name: properties.index(name) for name in table if name in properties}
+    for name in table.keys() - places.keys():
+        places[name] = parts.index(max((p for p in parts if name.startswith(p)), key=len))
+    return {name: table[name] for name in sorted(table, key=places.get)}

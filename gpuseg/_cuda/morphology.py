@@ -1,15 +1,8 @@
 """Morphology: the same code, which calls cuCIM for CuPy's arrays."""
 
-from .._cpu.morphology import (
-    closing,
-    dilation,
-    erosion,
-    large,
-    large_labels,
-    opening,
-    reconstruction,
-    white_tophat,
-)
+from .._backend import array_namespace
+from .._cpu import morphology as shared
+from .._cpu.morphology import large, large_labels, reconstruction
 from .measure import label
 
 __all__ = [
@@ -21,6 +14,26 @@ __all__ = [
     "remove_small_objects",
     "white_tophat",
 ]
+
+
+def _grey(name: str):
+    plain = getattr(shared, name)
+
+    def form(image, footprint, *, mode, cval):
+        if isinstance(footprint, list | tuple):  # parts and how often each is used
+            xp = array_namespace(image)
+            footprint = tuple((xp.asarray(part), count) for part, count in footprint)
+        return plain(image, footprint, mode=mode, cval=cval)
+
+    form.__name__ = name
+    return form
+
+
+erosion = _grey("erosion")
+dilation = _grey("dilation")
+opening = _grey("opening")
+closing = _grey("closing")
+white_tophat = _grey("white_tophat")
 
 
 def remove_small_objects(ar, *, most, connectivity):

@@ -28,7 +28,9 @@ def floating(image, preserve_range):
         return image.astype(xp.float32 if image.dtype.itemsize <= 4 else xp.float64, copy=False)
     if preserve_range or image.dtype == bool:
         return image.astype(xp.float64)
-    return skimage(image, "util").img_as_float(image)
+    # As img_as_float; cuCIM's is in float32.
+    values = xp.multiply(image, 1.0 / np.iinfo(image.dtype).max, dtype=xp.float64)
+    return values if image.dtype.kind == "u" else xp.maximum(values, -1.0, out=values)
 
 
 def difference_of_gaussians(image, low, high, *, mode, cval, truncate):

@@ -38,7 +38,12 @@ def _opened(mask, footprint):
 
 
 def _reached(seeds, mask, distance: int, connectivity: int):
-    if distance == 0:
-        return seeds
-    beside = array_namespace(mask).asarray(generate_binary_structure(mask.ndim, connectivity))
-    return ndimage(mask).binary_dilation(seeds, beside, iterations=distance, mask=mask)
+    """A step at a time: CuPy refuses several within a mask."""
+    xp, dilate = array_namespace(mask), ndimage(mask).binary_dilation
+    beside = xp.asarray(generate_binary_structure(mask.ndim, connectivity))
+    for _ in range(distance):
+        reached = dilate(seeds, beside, mask=mask)
+        if not bool(xp.any(reached != seeds)):
+            break
+        seeds = reached
+    return seeds

@@ -216,13 +216,13 @@ def run_slic(
     centers = xp.asarray(centers)
     clusters = _Clusters(steps, colors, inside, xp.asarray(scale[moving]), unit, compactness**2)
     if inside is not None:
-        centers = clusters.moved(Grid(*cells, places), centers, plan)
+        centers = clusters.moved(_grid(xp, cells, places), centers, plan)
         seeds = np.zeros_like(seeds)
         seeds[:, moving] = asnumpy(centers)[:, len(colors) :] / scale[moving]
         cells = _cells_within(pixels, seeds, spacing, space)
         plan = [False] * max_num_iter
         del pixels
-    grid = Grid(*cells, places)
+    grid = _grid(xp, cells, places)
     if zero:
         labels = clusters.adapted(grid, centers, plan)
     else:
@@ -236,6 +236,12 @@ def run_slic(
     out = xp.empty(shape, xp.int64)
     steps.named(regions.reshape(-1), xp.asarray(names), out.reshape(-1))
     return out
+
+
+def _grid(xp, cells, places):
+    """A grid whose lists lie where the image does."""
+    *sizes, starts, near = cells
+    return Grid(*sizes, xp.asarray(starts), xp.asarray(near), places)
 
 
 class _Clusters(NamedTuple):

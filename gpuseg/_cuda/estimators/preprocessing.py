@@ -22,9 +22,10 @@ def quantile_places(X, quantiles, references, normal):
     special = importlib.import_module("cupyx.scipy.special" if is_cupy(X) else "scipy.special")
     out = xp.empty(X.shape, X.dtype)
     for column, result, sorted_values in zip(X.T, out.T, quantiles.T):
-        sorted_values = xp.ascontiguousarray(sorted_values)
+        column, sorted_values = map(xp.ascontiguousarray, (column, sorted_values))
+        backwards = (xp.ascontiguousarray(-x[::-1]) for x in (sorted_values, references))
         up = xp.interp(column, sorted_values, references)
-        down = xp.interp(-column, -sorted_values[::-1], -references[::-1])
+        down = xp.interp(-column, *backwards)
         result[...] = xp.where(xp.isnan(column), column, 0.5 * (up - down))
         put_on_bounds(column, result, sorted_values, normal)
         if normal:

@@ -68,7 +68,7 @@ def _assign(colors, inside, grid, centers, weights, *, spatial, labels=None, sum
     kernel.assign_cuda(
         colors,
         xp.empty(0, xp.uint8) if inside is None else inside.view(xp.uint8),
-        grid._replace(starts=xp.asarray(grid.starts), near=xp.asarray(grid.near)),
+        grid,
         centers,
         weights,
         spatial=spatial,
