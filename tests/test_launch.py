@@ -1,8 +1,12 @@
 """Slabs on threads: order, errors, nesting, threads of the caller, forks."""
 
 import os
+import re
+import sys
 import threading
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from gpuseg.kernels import launch
@@ -89,3 +93,63 @@ def test_thread_count(monkeypatch):
 def test_blocks():
     assert [launch.blocks(n, 8) for n in (0, 1, 8, 9)] == [1, 1, 1, 2]
     assert launch.blocks(1000, 8, most=4) == 4
+
+
+class DeviceArray:
+    """What a launch asks of a CuPy array."""
+
+    def __init__(self, array):
+        self.dtype, self.ndim, self.flags = array.dtype, array.ndim, array.flags
+        self.shape, self.strides = array.shape, array.strides
+        self.size, self.itemsize = array.size, array.itemsize
+        self.data = SimpleNamespace(ptr=array.ctypes.data)
+
+
+@pytest.mark.skipif(launch.simulating(), reason="compiles for a device")
+def test_a_kernel_gets_what_it_was_compiled_for(monkeypatch):
+    pytest.importorskip("cuda.core")
+    from numba.cuda import codegen, dispatcher
+
+    from gpuseg.kernels.nearest import look_along
+
+    launched, loaded = [], []
+
+    class Module:
+        def load(self, code):
+            loaded.append(code)
+
+        def get_function(self, name):
+            assert name.encode() in loaded[-1]
+            return lambda *how: launched.append(how)
+
+    cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDevice=lambda: 0), function=SimpleNamespace(Module=Module)
+    )
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=DeviceArray, cuda=cuda))
+    here = SimpleNamespace(compute_capability=(9, 0))
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: here)
+    monkeypatch.setattr(dispatcher._Kernel, "bind", lambda self: None)
+    devices = SimpleNamespace(get_context=lambda: SimpleNamespace(device=here))
+    monkeypatch.setattr(codegen, "devices", devices)
+    compiled = []
+    compile_for = dispatcher.CUDADispatcher.compile
+
+    def keeping(self, signature):
+        compiled.append(compile_for(self, signature))
+        return compiled[-1]
+
+    monkeypatch.setattr(dispatcher.CUDADispatcher, "compile", keeping)
+    squares, squared, labels = np.zeros(7), np.zeros(70), np.zeros(70, np.int32)
+    arrays = [DeviceArray(x) for x in (squares, squared, labels, squared, labels)]
+    args = (arrays[0], 10, 2.5, *arrays[1:])
+    for _ in range(2):
+        launch.start(look_along, 3, 64, "a stream", *args)
+    assert len(compiled) == len(loaded) == 1
+    assert launched[0] == launched[1]
+    grid, block, values, shared, stream = launched[0]
+    assert (grid, block, shared, stream) == ((3,), (64,), 0, "a stream")
+    assert values[:7] == [0, 0, 7, 8, squares.ctypes.data, 7, 8]
+    assert values[7:9] == [10, 2.5]
+    asm = compiled[0].inspect_asm((9, 0))
+    wanted = re.findall(r"^\s*\.param \.(\w+)", asm, re.MULTILINE)
+    assert len(wanted) == len(values)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scipy import ndimage as ndi
 
+import gpuseg
 from gpuseg import _jobs
 from gpuseg._files import RefusedOutput
 
@@ -72,6 +73,19 @@ def test_a_job_equals_the_whole(tmp_path, scan, grey, options):
     np.testing.assert_array_equal(volume.open(tmp_path / "out.zarr").data, expected.result)
     assert done.thresholds == expected.thresholds
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr", "scan.npy"]
+
+
+@pytest.mark.gpu
+def test_a_gpu_writes_what_the_cpu_writes(tmp_path, scan):
+    options = {"method": "hysteresis", "low": 8600.0, "high": 9500.0, "label": True}
+    for device in ("cpu", "cuda"):
+        gpuseg.set_device(device)
+        try:
+            volume.segment(scan, tmp_path / f"{device}.zarr", **options)
+        finally:
+            gpuseg.set_device("auto")
+    cpu, cuda = (volume.open(tmp_path / f"{device}.zarr").data for device in ("cpu", "cuda"))
+    np.testing.assert_array_equal(cuda, cpu)
 
 
 @pytest.mark.parametrize("name", ["out.ome.zarr", "out.tif", "scan.ome.zarr/labels/bright"])
