@@ -423,45 +423,48 @@ def eigenvalues_cuda(diagonal, others, stream=0):
 
 
 @cuda.jit(device=True)
-def _at(source, z, y, x, volume, mode):
-    """The value at a place, or beyond the border."""
-    depth, height, width = volume
-    z, y, x = (
-        outside_cuda(z, depth, mode),
-        outside_cuda(y, height, mode),
-        outside_cuda(x, width, mode),
-    )
-    if z < 0 or y < 0 or x < 0:
-        return source.dtype.type(0)
-    return source[(z * height + y) * width + x]
+def _around(i, n, mode):
+    """Where along an axis the three values about i are found; -1 for nowhere."""
+    return outside_cuda(i - 1, n, mode), i, outside_cuda(i + 1, n, mode)
 
 
 @cuda.jit(device=True)
-def _line(source, z, y, x, volume, ndim, mode):
+def _at(source, z, y, x, volume):
+    """The value at a place, zero for nowhere."""
+    if z < 0 or y < 0 or x < 0:
+        return source.dtype.type(0)
+    return source[np.uint64((z * volume[1] + y) * volume[2] + x)]
+
+
+@cuda.jit(device=True)
+def _line(source, zs, y, x, volume, ndim):
     """A line of three across y: smoothed along z, and its change along z."""
-    centre = _at(source, z, y, x, volume, mode)
+    centre = _at(source, zs[1], y, x, volume)
     if ndim == 2:
         return centre, centre - centre
-    back = _at(source, z - 1, y, x, volume, mode)
-    front = _at(source, z + 1, y, x, volume, mode)
+    back, front = _at(source, zs[0], y, x, volume), _at(source, zs[2], y, x, volume)
     return back + (centre + centre) + front, front - back
 
 
 @cuda.jit(device=True)
-def _square(source, z, y, x, volume, ndim, mode):
+def _square(source, zs, ys, x, volume, ndim):
     """A square across x: smoothed, and its changes along y and z."""
-    s0, c0 = _line(source, z, y - 1, x, volume, ndim, mode)
-    s1, c1 = _line(source, z, y, x, volume, ndim, mode)
-    s2, c2 = _line(source, z, y + 1, x, volume, ndim, mode)
+    s0, c0 = _line(source, zs, ys[0], x, volume, ndim)
+    s1, c1 = _line(source, zs, ys[1], x, volume, ndim)
+    s2, c2 = _line(source, zs, ys[2], x, volume, ndim)
     return s0 + (s1 + s1) + s2, s2 - s0, c0 + (c1 + c1) + c2
 
 
 @cuda.jit(device=True)
-def _gradient_at(source, z, y, x, volume, ndim, mode):
+def _gradient_at(source, voxel, volume, ndim, mode):
     """Sobel's derivatives along x, y, z, not divided."""
-    s0, y0, z0 = _square(source, z, y, x - 1, volume, ndim, mode)
-    _, y1, z1 = _square(source, z, y, x, volume, ndim, mode)
-    s2, y2, z2 = _square(source, z, y, x + 1, volume, ndim, mode)
+    z, y, x = _place(voxel, volume)
+    # Once for each axis: borders cost more than the sums.
+    zs, ys = _around(z, volume[0], mode), _around(y, volume[1], mode)
+    left, x, right = _around(x, volume[2], mode)
+    s0, y0, z0 = _square(source, zs, ys, left, volume, ndim)
+    _, y1, z1 = _square(source, zs, ys, x, volume, ndim)
+    s2, y2, z2 = _square(source, zs, ys, right, volume, ndim)
     return s2 - s0, y0 + (y1 + y1) + y2, z0 + (z1 + z1) + z2
 
 
@@ -474,16 +477,14 @@ def _place(voxel, volume):
 @cuda.jit
 def sobel_voxels(source, volume, ndim, mode, scale, plane, out):
     for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
-        z, y, x = _place(voxel, volume)
-        gx, gy, gz = _gradient_at(source, z, y, x, volume, ndim, mode)
+        gx, gy, gz = _gradient_at(source, voxel, volume, ndim, mode)
         out[plane, voxel] = math.sqrt(gx * gx + gy * gy + gz * gz) * scale
 
 
 @cuda.jit
 def product_voxels(source, volume, ndim, mode, out):
     for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
-        z, y, x = _place(voxel, volume)
-        gx, gy, gz = _gradient_at(source, z, y, x, volume, ndim, mode)
+        gx, gy, gz = _gradient_at(source, voxel, volume, ndim, mode)
         if ndim == 2:
             out[0, voxel], out[1, voxel], out[2, voxel] = gy * gy, gx * gx, gy * gx
         else:
@@ -495,14 +496,14 @@ def product_voxels(source, volume, ndim, mode, out):
 def laplace_voxels(source, volume, ndim, mode, centre, plane, out):
     for voxel in range(cuda.grid(1), source.size, cuda.gridsize(1)):
         z, y, x = _place(voxel, volume)
-        left = _at(source, z, y, x - 1, volume, mode)
-        right = _at(source, z, y, x + 1, volume, mode)
-        up = _at(source, z, y - 1, x, volume, mode)
-        down = _at(source, z, y + 1, x, volume, mode)
-        value = source[voxel] * centre - (left + right) - (up + down)
+        up, _, down = _around(y, volume[1], mode)
+        left, _, right = _around(x, volume[2], mode)
+        beside = _at(source, z, y, left, volume) + _at(source, z, y, right, volume)
+        across = _at(source, z, up, x, volume) + _at(source, z, down, x, volume)
+        value = source[voxel] * centre - beside - across
         if ndim == 3:
-            back = _at(source, z - 1, y, x, volume, mode)
-            value -= back + _at(source, z + 1, y, x, volume, mode)
+            back, _, front = _around(z, volume[0], mode)
+            value -= _at(source, back, y, x, volume) + _at(source, front, y, x, volume)
         out[plane, voxel] = value
 
 

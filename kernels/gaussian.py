@@ -4,13 +4,17 @@ CPU: the last two axes are filtered together, band by band of rows in a padded b
 in the cache: along the rows of the band first, then across, in flat loops over thousands of
 elements, four pairs of taps a loop. Every other axis is filtered in place, in columns of 4096
 neighbouring elements with a ring of the last 2 r + 1 of them. A volume is so read twice and written
-twice; beside input and result there are buffers of about a megabyte a thread. CUDA: a pass an
-axis, neighbouring threads on neighbouring elements.
+twice; beside input and result there are buffers of about a megabyte a thread.
+
+CUDA: a pass an axis, which reads every element about once and writes it once. A block has a tile
+with its halo in shared memory, a thread sums a run of results along the axis in registers. Kernels
+of several hundred taps that leave no room for a tile go through a thread an element.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import cuda, njit, types
@@ -248,26 +252,228 @@ def _ring(ring, at, kernel, out):
 
 # --- CUDA -------------------------------------------------------------------------------------
 
+# Elements of a block's tile and of its kernel in shared memory: 48 KB in float64.
+TILE, TAPS = 5376, 768
+# Results of a thread, 1 << BITS, and elements that it loads before it stores the first.
+RUN, BITS, BATCH = 16, 4, 8
+# Elements that RUN taps need for a run.
+WINDOW = 2 * RUN - 1
 
 outside_cuda = cuda.jit(device=True)(outside)
+
+
+class Tiling(NamedTuple):
+    """How blocks divide an array of (outer, n, inner) elements."""
+
+    columns: int  # of a block, neighbours in memory
+    runs: int  # of RUN results each, one after the other along the axis
+    lines: int  # of a block, each as long as its runs: neighbours along the outer axis
+    grid: tuple[int, int, int]  # blocks along the inner axis, the axis and the outer one
+    pad: int  # elements left free after every RUN of the axis
+    pitch: int  # elements from line to line of a tile
+
+
+def tiling(outer: int, length: int, inner: int, radius: int) -> Tiling | None:
+    """Tiles with their halo that fit into shared memory; None for kernels that are too wide."""
+    threads, widest, most_lines = (16, 8, 2) if launch.simulating() else (256, 32, 64)
+    wanted = -(-length // RUN)
+    most = threads
+    while 2 * radius < TAPS and most > 0:
+        columns = _share(inner, widest)
+        fit = min(most, threads // columns)
+        # With a whole number of RUN of them, threads step over the same number of free elements.
+        unit = RUN if fit >= RUN else 1
+        runs = _share(wanted, fit // unit * unit)
+        runs = runs if runs < RUN else -(-runs // RUN) * RUN
+        pad = int(columns < 32 and runs % RUN == 0)
+        extent = runs * RUN + 2 * radius
+        # Odd, so that threads that read a line apart meet different banks.
+        pitch = (extent * columns + extent // RUN * pad) | 1
+        if pitch <= TILE:
+            lines = min(threads // (columns * runs), TILE // pitch, most_lines, outer)
+            grid = -(-inner // columns), -(-wanted // runs), -(-outer // lines)
+            return Tiling(columns, runs, lines, grid, pad, pitch)
+        if columns > 8:
+            widest //= 2
+        else:
+            most = runs // 2
+    return None
+
+
+def _share(count: int, most: int) -> int:
+    """At most so many, and all shares alike."""
+    return -(-count // -(-count // most))
 
 
 def convolve_cuda(values, spans, mode: str, cval, out, scratch, stream=0):
     """Filter flat `values` into `out`, a pass for each (outer, n, inner, kernel) of `spans`.
 
     Kernels lie on the device. `scratch` is as large as `out`; passes alternate between the two so
-    that the last one writes `out`.
+    that the last one writes `out`. With one pass it may be anything.
     """
+    if out.size == 0:
+        return
     values, out, scratch = map(launch.device_array, (values, out, scratch))
-    block = 8 if launch.simulating() else 256
-    grid = launch.blocks(out.size, block, most=2 if launch.simulating() else 1 << 20)
     source = values
     for i, (_, length, inner, kernel) in enumerate(spans):
         target = out if (len(spans) - i) % 2 else scratch
-        kernel = launch.device_array(kernel)
-        how = MODES.index(mode), cval
-        convolve_axis[grid, block, stream](source, length, inner, kernel, *how, target)
+        _pass(source, length, inner, launch.device_array(kernel), mode, cval, target, stream)
         source = target
+
+
+def _pass(values, length, inner, kernel, mode, cval, out, stream):
+    outer = out.size // (length * inner)
+    how = MODES.index(mode), cval
+    tiles = tiling(outer, length, inner, kernel.size - 1)
+    if tiles is None:
+        block = 8 if launch.simulating() else 256
+        grid = launch.blocks(out.size, block, most=2 if launch.simulating() else 1 << 20)
+        convolve_axis[grid, block, stream](values, length, inner, kernel, *how, out)
+        return
+    across, along, outward = tiles.grid
+    # Blocks that run together share their halos in the cache; a few of them side by side read
+    # whole pages of the memory.
+    shift = 3 if across >= 8 else 0
+    groups = -(-across >> shift)
+    block = tiles.columns, tiles.runs, tiles.lines
+    grid = (groups * along * outward) << shift
+    convolve_tiles[grid, block, stream](
+        values, outer, length, inner, np.uint32(shift), np.uint32(along), np.uint32(groups),
+        np.int32(tiles.pad), np.int32(tiles.pitch), kernel, *how, out,
+    )  # fmt: skip
+
+
+@cuda.jit
+def convolve_tiles(
+    values, outer, length, inner, shift, along, groups, pad, pitch, kernel, mode, cval, out
+):
+    """One axis, a tile a block, a run of results along the axis a thread.
+
+    The tile is put into shared memory with what lies beyond its ends. Of it a thread holds the
+    elements that RUN taps need for its run, so that each is read once for all of them.
+    """
+    tile = cuda.shared.array(TILE, values.dtype)
+    taps = cuda.shared.array(TAPS, values.dtype)
+    total = cuda.local.array(RUN, values.dtype)
+    window = cuda.local.array(WINDOW, values.dtype)
+    batch = cuda.local.array(BATCH, values.dtype)
+    columns, runs = np.int32(cuda.blockDim.x), np.int32(cuda.blockDim.y)
+    column, run = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
+    line, lines = np.int32(cuda.threadIdx.z), np.int32(cuda.blockDim.z)
+    radius = np.int32(kernel.size - 1)
+    # Loops with `while`: for a range with a step Numba divides.
+    k, threads = np.int32((line * runs + run) * columns + column), np.int32(columns * runs * lines)
+    while k < 2 * radius + 1:
+        taps[np.uint32(k)] = kernel[np.uint32(abs(np.int32(k - radius)))]
+        k = np.int32(k + threads)
+
+    # In 32 bits: a division in 64 takes longer than a run's sums.
+    block = np.uint32(cuda.blockIdx.x)
+    rest = np.uint32(block >> shift)
+    rows = np.uint32(rest // along)
+    planes = np.uint32(rows // groups)
+    chunk = np.uint32(block - (rest << shift)) + np.uint32((rows - planes * groups) << shift)
+    x = np.int64(chunk) * columns + column
+    row = np.int64(planes) * lines + line
+    start = np.int64(rest - rows * along) * np.int32(runs * RUN)
+    exists = x < inner and row < outer
+    base = row * length * inner + x
+    corner = np.int32(line * pitch + column)
+    first, extent = start - radius, np.int32(runs * RUN + 2 * radius)
+    # Of the tile [low, high) lies in the array.
+    low, high = np.int32(max(0, -first)), np.int32(min(np.int64(extent), length - first))
+    if exists:
+        a = np.int32(low + run)
+        at, step = base + (first + a) * inner, runs * inner
+        to = np.int32(corner + a * columns + (a >> BITS) * pad)
+        hop = np.int32(runs * columns + (runs >> BITS) * pad)
+        left = np.int32(high - a)
+        # All loads of a batch before its first store: they are under way together.
+        while left > (BATCH - 1) * runs:
+            for j in range(BATCH):
+                batch[j] = values[np.uint64(at)]
+                at += step
+            for j in range(BATCH):
+                tile[np.uint32(to)] = batch[j]
+                to = np.int32(to + hop)
+            left = np.int32(left - BATCH * runs)
+        while left > 0:
+            # What is beyond the last element is the first of the batch once more.
+            for j in range(BATCH // 2):
+                batch[j] = values[np.uint64(at + j * step if j * runs < left else at)]
+            for j in range(BATCH // 2):
+                tile[np.uint32(to + j * hop if j * runs < left else to)] = batch[j]
+            at += BATCH // 2 * step
+            to = np.int32(to + BATCH // 2 * hop)
+            left = np.int32(left - BATCH // 2 * runs)
+        beyond, inside = run, np.int32(high - low)
+        while beyond < extent - inside:
+            a = beyond if beyond < low else np.int32(beyond + inside)
+            i = outside_cuda(first + a, length, mode)
+            value = cval if i < 0 else values[np.uint64(base + i * inner)]
+            tile[np.uint32(corner + a * columns + (a >> BITS) * pad)] = value
+            beyond = np.int32(beyond + runs)
+    cuda.syncthreads()
+
+    count = np.int32(min(np.int64(RUN), length - (start + run * RUN)))
+    for i in range(RUN):
+        total[i] = 0
+    own = np.int32(corner + run * (RUN * columns + pad))
+    if exists and count > 0:
+        at, k = own, np.int32(0)
+        for i in range(RUN - 1):
+            window[i] = tile[np.uint32(at + i * columns)]
+        while k + RUN <= 2 * radius + 1:
+            window[RUN - 1] = tile[np.uint32(at + (RUN - 1) * columns)]
+            at = np.int32(at + RUN * columns + pad)
+            for i in range(RUN - 1):
+                window[RUN + i] = tile[np.uint32(at + i * columns)]
+            for j in range(RUN):
+                weight = taps[np.uint32(k + j)]
+                for i in range(RUN):
+                    total[i] += weight * window[i + j]
+            for i in range(RUN - 1):
+                window[i] = window[RUN + i]
+            k = np.int32(k + RUN)
+        # The taps that are left, fewer than RUN.
+        window[RUN - 1] = tile[np.uint32(at + (RUN - 1) * columns)]
+        at = np.int32(at + RUN * columns + pad)
+        for j in range(RUN - 1):
+            if k + j <= 2 * radius:
+                if j > 0:
+                    window[RUN - 1 + j] = tile[np.uint32(at + (j - 1) * columns)]
+                weight = taps[np.uint32(k + j)]
+                for i in range(RUN):
+                    total[i] += weight * window[i + j]
+
+    if columns >= 8:
+        if exists and count > 0:
+            at = base + (start + run * RUN) * inner
+            if count == RUN:
+                for i in range(RUN):
+                    out[np.uint64(at)] = total[i]
+                    at += inner
+                return
+            for i in range(RUN):
+                if i < count:
+                    out[np.uint64(at)] = total[i]
+                at += inner
+        return
+    # Neighbours in memory are results of one thread: they change hands in the tile.
+    cuda.syncthreads()
+    if exists and count > 0:
+        for i in range(RUN):
+            tile[np.uint32(own + i * columns)] = total[i]
+    cuda.syncthreads()
+    if exists:
+        a, end = run, np.int32(min(np.int64(runs * RUN), length - start))
+        at, step = base + (start + a) * inner, runs * inner
+        to = np.int32(corner + a * columns + (a >> BITS) * pad)
+        hop = np.int32(runs * columns + (runs >> BITS) * pad)
+        while a < end:
+            out[np.uint64(at)] = tile[np.uint32(to)]
+            a, to = np.int32(a + runs), np.int32(to + hop)
+            at += step
 
 
 @cuda.jit(device=True)
@@ -278,7 +484,7 @@ def _tap(values, base, i, length, inner, mode, cval):
 
 @cuda.jit
 def convolve_axis(values, length, inner, kernel, mode, cval, out):
-    """One axis: element i of it lies `inner` from element i + 1."""
+    """One axis by a kernel too wide for tiles: element i lies `inner` from element i + 1."""
     radius = kernel.size - 1
     for element in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         at = (element // inner) % length
@@ -298,11 +504,16 @@ def convolve_axis(values, length, inner, kernel, mode, cval, out):
 
 def cuda_signatures():
     """(kernel, argument types, most registers a thread may take) of the main dtypes."""
-    return [
-        (
-            convolve_axis,
-            (real[::1], types.int64, types.int64, real[::1], types.int64, real, real[::1]),
-            64,
-        )
-        for real in (types.float32, types.float64)
-    ]
+    index, count, small = types.int64, types.uint32, types.int32
+    listed = []
+    for real in (types.float32, types.float64):
+        line = real[::1]
+        listed += [
+            (
+                convolve_tiles,
+                (line, index, index, index, *[count] * 3, *[small] * 2, line, index, real, line),
+                80 if real is types.float32 else 128,
+            ),
+            (convolve_axis, (line, index, index, line, index, real, line), 64),
+        ]
+    return listed

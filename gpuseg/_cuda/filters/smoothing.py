@@ -1,6 +1,6 @@
 """Smoothing on the device: the Gaussian by the kernel, the rest by CuPy and cuCIM."""
 
-import numpy as np
+import math
 
 from ..._backend import Unserved, array_namespace, cuda_stream
 from ..._cpu.filters import smoothing as shared
@@ -10,15 +10,18 @@ from ...kernels.gaussian import convolve_cuda
 def gaussian(image, sigma, *, mode, cval, preserve_range, truncate):
     xp = array_namespace(image)
     values = xp.ascontiguousarray(shared.floating(image, preserve_range))
-    spans = []
-    for axis, kernel in enumerate(shared.kernels(sigma, truncate)):
-        if kernel.size > 1:
-            inner = int(np.prod(values.shape[axis + 1 :], dtype=np.int64))
-            kernel = xp.asarray(kernel.astype(values.dtype))
-            spans.append((None, values.shape[axis], inner, kernel))
+    sides = dict(zip(sigma, shared.kernels(sigma, truncate)))
+    # One copy to the device for all axes of the same sigma.
+    sides = {s: xp.asarray(side.astype(values.dtype)) for s, side in sides.items() if side.size > 1}
+    spans = [
+        (None, n, math.prod(values.shape[axis + 1 :]), sides[s])
+        for axis, (n, s) in enumerate(zip(values.shape, sigma))
+        if s in sides
+    ]
     if not spans:
         return values.copy()
-    out, scratch = xp.empty_like(values), xp.empty_like(values)
+    out = xp.empty_like(values)
+    scratch = xp.empty_like(values) if len(spans) > 1 else out
     convolve_cuda(
         values.reshape(-1), spans, mode, values.dtype.type(cval), out.reshape(-1),
         scratch.reshape(-1), cuda_stream(values),
