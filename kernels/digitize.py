@@ -134,7 +134,7 @@ def _classify_few(flat, thresholds, first, out, words, nan):
     bits = 8 * out.itemsize
     one = word_of(1)
     two, three, four = word_of(one << bits), word_of(one << 2 * bits), word_of(one << 3 * bits)
-    base = word_of(first * (one + two + three + four))
+    base = word_of(word_of(first) * word_of(one + two + three + four))
     broken = False
     for i in range(cuda.grid(1), words.size, cuda.gridsize(1)):
         a, b, c, d = _four(flat, 4 * i)

@@ -251,12 +251,16 @@ def integer_histogram_cuda(values, counts, low, stream=0):
     bins = counts.size
     parts = -(-bins // WIDE)
     replicas = np.int32(_replicas(min(bins, WIDE), WIDE))
-    grid, block = _grid(values.size, parts)
     if parts > MOST_PARTS:
+        grid, block = _grid(values.size)
         values, low = _signed(values, low)
         values, counts = map(launch.device_array, (values, counts))
         count_integers_global[grid, block, stream](values, low, counts)
-    elif values.dtype.itemsize == 2:
+        return
+    # Tables of so many bins are to be added up at the end: as few as fill a device.
+    grid, block = _grid(values.size, 528 // parts)
+    grid *= parts
+    if values.dtype.itemsize == 2:
         # The bits of negative numbers follow on those of the others.
         values = values.view(np.uint16)
         words, head = _words(values)
@@ -287,12 +291,11 @@ def _words(values):
     return values[head:tail].view(np.uint64), head
 
 
-def _grid(size: int, parts: int = 1) -> tuple[int, int]:
+def _grid(size: int, most: int = 1056) -> tuple[int, int]:
+    """Enough blocks to fill any device; each then strides through its share."""
     if launch.simulating():
-        return parts * launch.blocks(size, 8, most=2), 8
-    # Enough blocks to fill any device; each then strides through its share. The more bins, the
-    # fewer tables are to be added up at the end.
-    return parts * launch.blocks(size, 512, most=max(1056 // parts, 1)), 512
+        return launch.blocks(size, 8, most=2), 8
+    return launch.blocks(size, 512, most), 512
 
 
 def _replicas(bins: int, counters: int) -> int:
