@@ -19,6 +19,9 @@ _BINS = 8 if launch.simulating() else 64
 _COUNTERS = _BINS * _LANES
 _THRESHOLDS_PER_PASS = _BINS - 2
 
+# So many thresholds a comparison each costs no more than a search among them.
+_FEW = 16
+
 _PIECE = 4096
 
 
@@ -85,39 +88,109 @@ def count_cpu(flat, thresholds):
 
 
 @cuda.jit(device=True)
-def _class_of(x, thresholds, start, stop):
-    """The number of thresholds in [start, stop) below x, by bisection."""
-    low, high = start, stop
+def _class_of(x, thresholds, count):
+    """The number of the first `count` thresholds below x, by bisection."""
+    low, high = np.int32(0), np.int32(count)
     while low < high:
-        middle = (low + high) // 2
-        if x > thresholds[middle]:
-            low = middle + 1
+        middle = np.int32((low + high) >> 1)
+        if x > thresholds[np.uint32(middle)]:
+            low = np.int32(middle + 1)
         else:
             high = middle
-    return low - start
+    return low
+
+
+@cuda.jit(device=True)
+def _stage(thresholds, start, count, mine):
+    """Copy some thresholds to shared memory."""
+    for k in range(cuda.threadIdx.x, count, cuda.blockDim.x):
+        mine[k] = thresholds[start + k]
+    cuda.syncthreads()
+
+
+@cuda.jit(device=True)
+def _four(flat, i):
+    """Four elements side by side, by unsigned indices, which never count from the end."""
+    i, one = np.uint64(i), np.uint64(1)
+    return flat[i], flat[i + one], flat[i + one + one], flat[i + one + one + one]
+
+
+@cuda.jit(device=True)
+def _above(x, threshold, unit):
+    return unit if x > threshold else unit - unit
 
 
 @cuda.jit
-def _classify_cuda(flat, thresholds, first, out, nan):
+def _classify_few(flat, thresholds, first, out, words, nan):
+    """Four elements a thread: their classes are the bytes, or 16 bits each, of one word.
+
+    Each threshold is read once for the four. No class is too great for its part of the word, so
+    that one addition never touches the next.
+    """
+    mine = cuda.shared.array(_FEW, thresholds.dtype)
+    count = np.int32(thresholds.size)
+    _stage(thresholds, 0, count, mine)
+    word_of = words.dtype.type
+    bits = 8 * out.itemsize
+    one = word_of(1)
+    two, three, four = word_of(one << bits), word_of(one << 2 * bits), word_of(one << 3 * bits)
+    base = word_of(word_of(first) * word_of(one + two + three + four))
+    broken = False
+    for i in range(cuda.grid(1), words.size, cuda.gridsize(1)):
+        a, b, c, d = _four(flat, 4 * i)
+        word = base
+        for k in range(count):
+            threshold = mine[np.uint32(k)]
+            word = word_of(word + _above(a, threshold, one))
+            word = word_of(word + _above(b, threshold, two))
+            word = word_of(word + _above(c, threshold, three))
+            word = word_of(word + _above(d, threshold, four))
+        words[np.uint64(i)] = word
+        broken |= (a != a) | (b != b) | (c != c) | (d != d)
+    for i in range(4 * words.size + cuda.grid(1), flat.size, cuda.gridsize(1)):
+        out[i] = first + _class_of(flat[i], mine, count)
+        broken |= flat[i] != flat[i]
+    if broken:
+        nan[0] = 1  # all writers agree
+
+
+@cuda.jit
+def _classify_many(flat, thresholds, first, out, nan):
+    broken = False
     for i in range(cuda.grid(1), flat.size, cuda.gridsize(1)):
         x = flat[i]
-        out[i] = first + _class_of(x, thresholds, 0, thresholds.size)
-        if x != x:
-            nan[0] = 1  # all writers agree
+        out[i] = first + _class_of(x, thresholds, thresholds.size)
+        broken |= x != x
+    if broken:
+        nan[0] = 1  # all writers agree
+
+
+@cuda.jit(device=True)
+def _tally(mine, x, thresholds, count, lane):
+    slot = _class_of(x, thresholds, count) if x == x else np.int32(_BINS - 1)
+    cuda.atomic.add(mine, np.uint32(slot * _LANES + lane), np.uint32(1))
 
 
 @cuda.jit
 def _histogram_cuda(flat, thresholds, start, stop, counts):
     """Add the class counts of some thresholds to counts[0 .. stop - start], NaN to the last."""
     mine = cuda.shared.array(_COUNTERS, types.uint32)
+    near = cuda.shared.array(_BINS, thresholds.dtype)
     for i in range(cuda.threadIdx.x, _COUNTERS, cuda.blockDim.x):
         mine[i] = 0
-    cuda.syncthreads()
+    count = np.int32(stop - start)
+    _stage(thresholds, start, count, near)
     lane = cuda.threadIdx.x % _LANES
-    for i in range(cuda.grid(1), flat.size, cuda.gridsize(1)):
-        x = flat[i]
-        slot = _class_of(x, thresholds, start, stop) if x == x else _BINS - 1
-        cuda.atomic.add(mine, slot * _LANES + lane, types.uint32(1))
+    whole = flat.size // 4
+    # Neighbours four at a time, so that their loads are on their way together.
+    for i in range(cuda.grid(1), whole, cuda.gridsize(1)):
+        a, b, c, d = _four(flat, 4 * i)
+        _tally(mine, a, near, count, lane)
+        _tally(mine, b, near, count, lane)
+        _tally(mine, c, near, count, lane)
+        _tally(mine, d, near, count, lane)
+    for i in range(4 * whole + cuda.grid(1), flat.size, cuda.gridsize(1)):
+        _tally(mine, flat[i], near, count, lane)
     cuda.syncthreads()
     for slot in range(cuda.threadIdx.x, _BINS, cuda.blockDim.x):
         total = types.int64(0)
@@ -128,10 +201,20 @@ def _histogram_cuda(flat, thresholds, start, stop, counts):
 
 
 def classify_cuda(flat, thresholds, first: int, out, nan, stream=0) -> None:
-    """Write `first` plus the class of each element to `out`, and 1 to `nan` where there is one."""
-    grid = launch.blocks(flat.size, _BLOCK, _MOST_BLOCKS)
-    flat, thresholds, out, nan = map(launch.device_array, (flat, thresholds, out, nan))
-    _classify_cuda[grid, _BLOCK, stream](flat, thresholds, np.int64(first), out, nan)
+    """Write `first` plus the class of each element to `out`, and 1 to `nan` where there is one.
+
+    `out` is uint8 or uint16, and begins at the address of a whole word of four elements.
+    """
+    grid = launch.blocks(-(-flat.size // 4), _BLOCK, _MOST_BLOCKS)
+    few = thresholds.size <= _FEW
+    words = out[: out.size // 4 * 4].view(np.uint32 if out.itemsize == 1 else np.uint64)
+    flat, thresholds, out, words, nan = map(
+        launch.device_array, (flat, thresholds, out, words, nan)
+    )
+    if few:
+        _classify_few[grid, _BLOCK, stream](flat, thresholds, np.int64(first), out, words, nan)
+    else:
+        _classify_many[grid, _BLOCK, stream](flat, thresholds, np.int64(first), out, nan)
 
 
 def passes(count: int) -> list[tuple[int, int]]:
@@ -142,7 +225,7 @@ def passes(count: int) -> list[tuple[int, int]]:
 
 def histogram_cuda(flat, thresholds, counts, stream=0) -> None:
     """Add the class counts to row i of `counts` (zeroed, `passes` x `bins`) for pass i."""
-    grid = launch.blocks(flat.size, _BLOCK, _MOST_BLOCKS)
+    grid = launch.blocks(-(-flat.size // 4), _BLOCK, _MOST_BLOCKS)
     runs = passes(thresholds.size)
     flat, thresholds, counts = map(launch.device_array, (flat, thresholds, counts))
     for row, (start, stop) in enumerate(runs):
@@ -162,9 +245,10 @@ def cuda_signatures():
     signatures = []
     for image, threshold in [*zip(kinds, kinds), (types.int64, types.float64)]:
         ends = (line[image], line[threshold])
-        for out in (types.uint8, types.uint16):
-            args = (*ends, types.int64, line[out], line[types.uint8])
-            signatures.append((_classify_cuda, args, 40))
+        for out, word in ((types.uint8, types.uint32), (types.uint16, types.uint64)):
+            args = (*ends, types.int64, line[out])
+            signatures.append((_classify_few, (*args, word[::1], types.uint8[::1]), 56))
+            signatures.append((_classify_many, (*args, types.uint8[::1]), 40))
         args = (*ends, types.int64, types.int64, line[types.int64])
         signatures.append((_histogram_cuda, args, 40))
     return signatures

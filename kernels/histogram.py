@@ -2,10 +2,12 @@
 
 Floats: bin i holds the values with ``edges[i] <= value < edges[i + 1]``, the last bin its upper
 edge as well, as in `numpy.histogram`. Both forms guess a bin by arithmetic and then let the edges
-decide, so that rounding cannot make them differ. CPU: the guess is vectorised, and a block of
-values is compared with edges only if one of them came close to one. CUDA: counters in shared
-memory, replicated so that neighbouring threads seldom meet in one, and one global addition a block
-and bin; where so many bins do not fit, global counters and one addition for a run of equal values.
+decide where it came close to one, so that rounding cannot make them differ. CPU: the guess is
+vectorised, and a block of values is compared with edges only if one of them came close to one.
+CUDA: counters in shared memory, replicated so that neighbouring threads seldom meet in one, and one
+global addition a block and bin. Integers of more bins than fit are divided among blocks that read
+the same values at about the same time, each for its share of the bins. Where there are still more,
+global counters and one addition for a run of equal values.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ CHECKED = 256
 MOST_IN_FOUR_TABLES = 4096
 # Unused counters after each table: two threads that write to one cache line wait for each other.
 APART = 64
-# Counters in a block's shared memory: 32 KB.
+# Counters in a block's shared memory: 32 KB, and 48 KB, the most that any device gives unasked.
 SHARED = 8192
+WIDE = 1024 if launch.simulating() else 12288
+# Blocks that divide the bins of an integer among them: enough for 16 bits.
+MOST_PARTS = 6
 
 
 # --- the arithmetic of both forms -------------------------------------------------------------
@@ -53,11 +58,14 @@ def binning(edges):
     with np.errstate(over="ignore"):
         scale = real(np.float64(bins) / (high - low))
         span = real(high - low)
+    if not (np.isfinite(scale) and np.isfinite(span)):
+        return real(low), real(0), real(1)
     # Three roundings in the guess and three in the edges, relative; one in the edges, absolute.
     unit = float(np.finfo(real).eps) / 2
     close = 1.1 * unit * (6 * bins + max(abs(low), abs(high)) * float(scale))
-    if not (np.isfinite(scale) and np.isfinite(span)):
-        return real(low), real(0), real(1)
+    # Edges in float64 may have been rounded in float32 before.
+    places = (edges.astype(np.float64) - low) * (bins / (high - low))
+    close += float(np.abs(places - np.arange(edges.size)).max())
     return real(low), scale, real(min(close, 1.0))
 
 
@@ -208,23 +216,62 @@ def count_indices(first, last, values, tables):
 # --- CUDA -------------------------------------------------------------------------------------
 
 
-def float_histogram_cuda(values, edges, counts, low, scale, stream=0):
-    """Add the counts of a flat float array between `edges` to `counts` (uint64 on the device)."""
-    shared = counts.size <= SHARED
+def minmax_cuda(values, parts, stream=0):
+    """Write the least and the greatest of each block's share of flat values to two rows.
+
+    NaN where there is one. `parts` has the values' dtype and `minmax_parts` columns.
+    """
+    values, parts = map(launch.device_array, (values, parts))
+    find_extremes[parts.shape[1], MINMAX_BLOCK, stream](values, parts)
+
+
+def minmax_parts(size: int) -> int:
+    """How many blocks look for extremes: each gives two numbers for the host to compare."""
+    return launch.blocks(size, 8 * MINMAX_BLOCK, most=2 if launch.simulating() else 1056)
+
+
+def float_histogram_cuda(values, edges, counts, binned, stream=0):
+    """Add the counts of flat values between `edges` to `counts` (uint64 on the device).
+
+    The values may have any dtype: they are converted to that of the edges as they are read.
+    `binned` is what `binning` gives for the edges.
+    """
+    bins = counts.size
     values, edges, counts = map(launch.device_array, (values, edges, counts))
-    kernel = count_floats_shared if shared else count_floats_global
     grid, block = _grid(values.size)
-    kernel[grid, block, stream](values, edges, low, scale, counts)
+    if bins <= SHARED:
+        replicas = np.int32(_replicas(bins, SHARED))
+        count_floats_shared[grid, block, stream](values, edges, *binned, replicas, counts)
+    else:
+        count_floats_global[grid, block, stream](values, edges, *binned, counts)
 
 
 def integer_histogram_cuda(values, counts, low, stream=0):
     """Add the counts of low, low + 1, ... of a flat integer array to `counts` (uint64)."""
-    values, low = _signed(values, low)
-    shared = counts.size <= SHARED
-    values, counts = map(launch.device_array, (values, counts))
-    kernel = count_integers_shared if shared else count_integers_global
-    grid, block = _grid(values.size)
-    kernel[grid, block, stream](values, low, counts)
+    bins = counts.size
+    parts = -(-bins // WIDE)
+    replicas = np.int32(_replicas(min(bins, WIDE), WIDE))
+    if parts > MOST_PARTS:
+        grid, block = _grid(values.size)
+        values, low = _signed(values, low)
+        values, counts = map(launch.device_array, (values, counts))
+        count_integers_global[grid, block, stream](values, low, counts)
+        return
+    # Tables of so many bins are to be added up at the end: as few as fill a device.
+    grid, block = _grid(values.size, 528 // parts)
+    grid *= parts
+    if values.dtype.itemsize == 2:
+        # The bits of negative numbers follow on those of the others.
+        values = values.view(np.uint16)
+        words, head = _words(values)
+        values, words, counts = map(launch.device_array, (values, words, counts))
+        count_shorts[grid, block, stream](
+            values, words, np.int32(head), np.int32(low % 65536), np.int32(parts), replicas, counts
+        )
+    else:
+        values, low = _signed(values, low)
+        values, counts = map(launch.device_array, (values, counts))
+        count_integers_shared[grid, block, stream](values, low, np.int32(parts), replicas, counts)
 
 
 def byte_histogram_cuda(values, counts, stream=0):
@@ -232,33 +279,105 @@ def byte_histogram_cuda(values, counts, stream=0):
     words, head = _words(values)
     values, words, counts = map(launch.device_array, (values, words, counts))
     grid, block = _grid(words.size)
-    count_bytes[grid, block, stream](values, words, head, counts)
+    count_bytes[grid, block, stream](values, words, np.int32(head), counts)
 
 
 def _words(values):
-    """The whole aligned words within a flat uint8 array, and how many bytes come before them."""
+    """The whole aligned 8-byte words within a flat array, and how many values come before them."""
     interface = getattr(values, "__cuda_array_interface__", None) or values.__array_interface__
-    head = min(-interface["data"][0] % 8, values.size)
-    tail = head + (values.size - head) // 8 * 8
+    each = 8 // values.dtype.itemsize
+    head = min(-interface["data"][0] % 8 // values.dtype.itemsize, values.size)
+    tail = head + (values.size - head) // each * each
     return values[head:tail].view(np.uint64), head
 
 
-def _grid(size: int) -> tuple[int, int]:
+def _grid(size: int, most: int = 1056) -> tuple[int, int]:
+    """Enough blocks to fill any device; each then strides through its share."""
     if launch.simulating():
         return launch.blocks(size, 8, most=2), 8
-    # Enough blocks to fill any device; each then strides through its share.
-    return launch.blocks(size, 512, most=1024), 512
+    return launch.blocks(size, 512, most), 512
+
+
+def _replicas(bins: int, counters: int) -> int:
+    """Tables side by side, one a lane if they fit, a power of two."""
+    return min(32, 1 << (counters // bins).bit_length() - 1)
 
 
 _guess_cuda = cuda.jit(device=True)(guess)
 _settle_cuda = cuda.jit(device=True)(settle)
 
+MINMAX_BLOCK = 8 if launch.simulating() else 256
+
 
 @cuda.jit(device=True)
-def _float_bin(value, edges, low, scale):
-    top = edges.size - 2
-    index = min(np.int64(_guess_cuda(value, low, scale)), np.int64(top))
-    return _settle_cuda(value, index, edges, top)
+def _four(values, i, step):
+    """Four loads on their way at a time, by unsigned indices, which never count from the end."""
+    i, step = np.uint64(i), np.uint64(step)
+    two = step + step
+    return values[i], values[i + step], values[i + two], values[i + two + step]
+
+
+@cuda.jit(device=True)
+def _least(a, b):
+    """The lesser, or the NaN."""
+    return a if (a <= b) | (a != a) else b
+
+
+@cuda.jit(device=True)
+def _greatest(a, b):
+    return a if (a >= b) | (a != a) else b
+
+
+@cuda.jit
+def find_extremes(values, parts):
+    lows = cuda.shared.array(MINMAX_BLOCK, values.dtype)
+    highs = cuda.shared.array(MINMAX_BLOCK, values.dtype)
+    step = cuda.gridsize(1)
+    start = cuda.grid(1)
+    low = high = values[min(start, values.size - 1)]
+    for i in range(start, values.size - 7 * step, 8 * step):
+        a, b, c, d = _four(values, i, step)
+        e, f, g, h = _four(values, i + 4 * step, step)
+        least = _least(_least(_least(a, b), _least(c, d)), _least(_least(e, f), _least(g, h)))
+        low = _least(low, least)
+        ab, cd = _greatest(a, b), _greatest(c, d)
+        ef, gh = _greatest(e, f), _greatest(g, h)
+        high = _greatest(high, _greatest(_greatest(ab, cd), _greatest(ef, gh)))
+        start = i + 8 * step
+    for i in range(start, values.size, step):
+        low, high = _least(low, values[i]), _greatest(high, values[i])
+    thread = cuda.threadIdx.x
+    lows[thread], highs[thread] = low, high
+    cuda.syncthreads()
+    half = MINMAX_BLOCK // 2
+    while half > 0:
+        if thread < half:
+            lows[thread] = _least(lows[thread], lows[thread + half])
+            highs[thread] = _greatest(highs[thread], highs[thread + half])
+        cuda.syncthreads()
+        half //= 2
+    if thread == 0:
+        parts[0, cuda.blockIdx.x], parts[1, cuda.blockIdx.x] = lows[0], highs[0]
+
+
+@cuda.jit(device=True)
+def _float_bin(value, edges, low, scale, close):
+    """The bin by arithmetic; edges, two loads, are asked only close to one inside."""
+    top = np.int32(edges.size - 2)
+    real = edges.dtype.type
+    half = real(0.5)
+    middle = real(top + 1) * half
+    one = real(1)
+    at = _guess_cuda(value, low, scale)
+    index = np.int32(at)
+    near = abs(at - real(index) - half) > half - close
+    # Images are full of their own extremes, which are on the outer edges and in no doubt.
+    inside = abs(at - middle) <= middle - (one - close)
+    # Unsigned, so that whatever comes, nothing is written beside the table.
+    index = np.int32(min(np.uint32(index), np.uint32(top)))
+    if near & inside:
+        index = np.int32(_settle_cuda(value, index, edges, top))
+    return index
 
 
 @cuda.jit(device=True)
@@ -269,53 +388,47 @@ def _clear(table, used):
 
 
 @cuda.jit(device=True)
-def _replicas(bins):
-    """Tables side by side, one a lane if they fit, a power of two."""
-    count = 32
-    while count * bins > SHARED:
-        count //= 2
-    return count
-
-
-@cuda.jit(device=True)
-def _flush(table, replicas, counts):
-    """The block's counters to the global ones."""
+def _flush(table, replicas, first, bins, counts):
+    """The block's counters, of bins from the first on, to the global ones."""
     cuda.syncthreads()
-    for index in range(cuda.threadIdx.x, counts.size, cuda.blockDim.x):
+    for index in range(cuda.threadIdx.x, bins, cuda.blockDim.x):
         total = np.uint64(0)
         for replica in range(replicas):
             total += np.uint64(table[index * replicas + replica])
         if total > 0:
-            cuda.atomic.add(counts, index, total)
+            cuda.atomic.add(counts, first + index, total)
+
+
+@cuda.jit(device=True)
+def _add_float(table, value, edges, low, scale, close, replicas, lane):
+    index = _float_bin(edges.dtype.type(value), edges, low, scale, close)
+    cuda.atomic.add(table, np.uint32(index * replicas + lane), np.uint32(1))
 
 
 @cuda.jit
-def count_floats_shared(values, edges, low, scale, counts):
+def count_floats_shared(values, edges, low, scale, close, replicas, counts):
     table = cuda.shared.array(SHARED, np.uint32)
-    replicas = _replicas(counts.size)
     _clear(table, counts.size * replicas)
-    lane = cuda.threadIdx.x % replicas
-    one = np.uint32(1)
+    lane = cuda.threadIdx.x & (replicas - 1)
     step = cuda.gridsize(1)
     start = cuda.grid(1)
-    # Four loads on their way at a time.
     for i in range(start, values.size - 3 * step, 4 * step):
-        a, b, c, d = values[i], values[i + step], values[i + 2 * step], values[i + 3 * step]
-        cuda.atomic.add(table, _float_bin(a, edges, low, scale) * replicas + lane, one)
-        cuda.atomic.add(table, _float_bin(b, edges, low, scale) * replicas + lane, one)
-        cuda.atomic.add(table, _float_bin(c, edges, low, scale) * replicas + lane, one)
-        cuda.atomic.add(table, _float_bin(d, edges, low, scale) * replicas + lane, one)
+        a, b, c, d = _four(values, i, step)
+        _add_float(table, a, edges, low, scale, close, replicas, lane)
+        _add_float(table, b, edges, low, scale, close, replicas, lane)
+        _add_float(table, c, edges, low, scale, close, replicas, lane)
+        _add_float(table, d, edges, low, scale, close, replicas, lane)
         start = i + 4 * step
     for i in range(start, values.size, step):
-        cuda.atomic.add(table, _float_bin(values[i], edges, low, scale) * replicas + lane, one)
-    _flush(table, replicas, counts)
+        _add_float(table, values[i], edges, low, scale, close, replicas, lane)
+    _flush(table, replicas, 0, counts.size, counts)
 
 
 @cuda.jit
-def count_floats_global(values, edges, low, scale, counts):
-    last, run = np.int64(0), np.uint64(0)
+def count_floats_global(values, edges, low, scale, close, counts):
+    last, run = np.int32(0), np.uint64(0)
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
-        index = _float_bin(values[i], edges, low, scale)
+        index = _float_bin(edges.dtype.type(values[i]), edges, low, scale, close)
         if index != last:
             cuda.atomic.add(counts, last, run)
             last, run = index, np.uint64(0)
@@ -323,16 +436,70 @@ def count_floats_global(values, edges, low, scale, counts):
     cuda.atomic.add(counts, last, run)
 
 
+@cuda.jit(device=True)
+def _add_integer(table, offset, bins, replicas, lane):
+    """Another of a bin, if that is one of the table's."""
+    if 0 <= offset < bins:
+        cuda.atomic.add(table, np.uint32(np.int32(offset) * replicas + lane), np.uint32(1))
+
+
 @cuda.jit
-def count_integers_shared(values, low, counts):
-    table = cuda.shared.array(SHARED, np.uint32)
-    replicas = _replicas(counts.size)
-    _clear(table, counts.size * replicas)
-    lane = cuda.threadIdx.x % replicas
-    for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
-        index = np.int64(values[i]) - low
-        cuda.atomic.add(table, index * replicas + lane, np.uint32(1))
-    _flush(table, replicas, counts)
+def count_integers_shared(values, low, parts, replicas, counts):
+    """Block b counts the bins of part b % parts; those beside it read the same for the others."""
+    table = cuda.shared.array(WIDE, np.uint32)
+    first = cuda.blockIdx.x % parts * WIDE
+    bins = np.int32(min(counts.size - first, WIDE))
+    _clear(table, bins * replicas)
+    lane = cuda.threadIdx.x & (replicas - 1)
+    origin = low + first
+    step = cuda.gridDim.x // parts * cuda.blockDim.x
+    start = cuda.blockIdx.x // parts * cuda.blockDim.x + cuda.threadIdx.x
+    for i in range(start, values.size - 3 * step, 4 * step):
+        a, b, c, d = _four(values, i, step)
+        _add_integer(table, np.int64(a) - origin, bins, replicas, lane)
+        _add_integer(table, np.int64(b) - origin, bins, replicas, lane)
+        _add_integer(table, np.int64(c) - origin, bins, replicas, lane)
+        _add_integer(table, np.int64(d) - origin, bins, replicas, lane)
+        start = i + 4 * step
+    for i in range(start, values.size, step):
+        _add_integer(table, np.int64(values[i]) - origin, bins, replicas, lane)
+    _flush(table, replicas, first, bins, counts)
+
+
+@cuda.jit(device=True)
+def _add_four(table, word, shift, bins, replicas, lane):
+    """The 16-bit numbers of a word, shifted so that the table's first bin is 0."""
+    for k in range(4):
+        value = np.int32(word >> np.uint64(16 * k) & np.uint64(0xFFFF))
+        _add_integer(table, np.int32(value + shift & 0xFFFF), bins, replicas, lane)
+
+
+@cuda.jit
+def count_shorts(values, words, head, low, parts, replicas, counts):
+    """As `count_integers_shared`, four of 16 bits at a time, and one by one at both ends."""
+    table = cuda.shared.array(WIDE, np.uint32)
+    first = cuda.blockIdx.x % parts * WIDE
+    bins = np.int32(min(counts.size - first, WIDE))
+    _clear(table, bins * replicas)
+    lane = cuda.threadIdx.x & (replicas - 1)
+    shift = np.int32(2 * 65536 - low - first)
+    step = cuda.gridDim.x // parts * cuda.blockDim.x
+    start = cuda.blockIdx.x // parts * cuda.blockDim.x + cuda.threadIdx.x
+    ends = start
+    for i in range(start, words.size - 3 * step, 4 * step):
+        a, b, c, d = _four(words, i, step)
+        _add_four(table, a, shift, bins, replicas, lane)
+        _add_four(table, b, shift, bins, replicas, lane)
+        _add_four(table, c, shift, bins, replicas, lane)
+        _add_four(table, d, shift, bins, replicas, lane)
+        start = i + 4 * step
+    for i in range(start, words.size, step):
+        _add_four(table, words[i], shift, bins, replicas, lane)
+    tail = head + 4 * words.size
+    for i in range(ends, head + values.size - tail, step):
+        value = values[i if i < head else tail + i - head]
+        _add_integer(table, np.int32(np.int32(value) + shift & 0xFFFF), bins, replicas, lane)
+    _flush(table, replicas, first, bins, counts)
 
 
 @cuda.jit
@@ -347,32 +514,57 @@ def count_integers_global(values, low, counts):
     cuda.atomic.add(counts, last, run)
 
 
+@cuda.jit(device=True)
+def _add_eight(table, word, lane):
+    """The bytes of a word, each to the lane's own table."""
+    for k in range(8):
+        value = np.int32(word >> np.uint64(8 * k) & np.uint64(255))
+        cuda.atomic.add(table, np.uint32(value * 32 + lane), np.uint32(1))
+
+
 @cuda.jit
 def count_bytes(values, words, head, counts):
     """Bytes before the first and after the last whole word are counted one by one."""
     table = cuda.shared.array(SHARED, np.uint32)
     _clear(table, SHARED)
-    lane = cuda.threadIdx.x % 32
-    for i in range(cuda.grid(1), words.size, cuda.gridsize(1)):
-        word = words[i]
-        for _ in range(8):
-            cuda.atomic.add(table, np.int64(word & np.uint64(255)) * 32 + lane, np.uint32(1))
-            word >>= np.uint64(8)
+    lane = cuda.threadIdx.x & 31
+    step = cuda.gridsize(1)
+    start = cuda.grid(1)
+    for i in range(start, words.size - 3 * step, 4 * step):
+        a, b, c, d = _four(words, i, step)
+        _add_eight(table, a, lane)
+        _add_eight(table, b, lane)
+        _add_eight(table, c, lane)
+        _add_eight(table, d, lane)
+        start = i + 4 * step
+    for i in range(start, words.size, step):
+        _add_eight(table, words[i], lane)
     tail = head + 8 * words.size
-    for i in range(cuda.grid(1), head + values.size - tail, cuda.gridsize(1)):
+    for i in range(cuda.grid(1), head + values.size - tail, step):
         value = values[i if i < head else tail + i - head]
-        cuda.atomic.add(table, np.int64(value) * 32 + lane, np.uint32(1))
-    _flush(table, 32, counts)
+        cuda.atomic.add(table, np.uint32(np.int32(value) * 32 + lane), np.uint32(1))
+    _flush(table, 32, 0, 256, counts)
 
 
 def cuda_signatures():
     """(kernel, argument types, most registers a thread may take) of the main dtypes."""
-    counts = types.uint64[::1]
-    table = [(count_bytes, (types.uint8[::1], types.uint64[::1], types.int64, counts), 48)]
-    for real in (types.float32, types.float64):
-        args = (real[::1], real[::1], real, real, counts)
-        table += [(count_floats_shared, args, 64), (count_floats_global, args, 48)]
-    for integer in (types.uint16, types.int16, types.int32):
-        args = (integer[::1], types.int64, counts)
-        table += [(count_integers_shared, args, 48), (count_integers_global, args, 48)]
+    counts, words, i32 = types.uint64[::1], types.uint64[::1], types.int32
+    table = [
+        (count_bytes, (types.uint8[::1], words, i32, counts), 56),
+        (count_shorts, (types.uint16[::1], words, i32, i32, i32, i32, counts), 56),
+    ]
+    for values, real in (
+        (types.float32, types.float32),
+        (types.float32, types.float64),
+        (types.float64, types.float64),
+        (types.int64, types.float64),
+    ):
+        args = (values[::1], real[::1], real, real, real)
+        table.append((count_floats_shared, (*args, i32, counts), 56))
+        table.append((count_floats_global, (*args, counts), 48))
+    for integer in (types.int32, types.int64):
+        table.append((count_integers_shared, (integer[::1], types.int64, i32, i32, counts), 48))
+        table.append((count_integers_global, (integer[::1], types.int64, counts), 48))
+    for kind in (types.uint16, types.int32, types.float32, types.float64):
+        table.append((find_extremes, (kind[::1], kind[:, ::1]), 64))
     return table

@@ -46,3 +46,15 @@ def test_without_nan_the_flag_stays_down():
     nan, out = np.zeros(1, np.uint8), np.empty(3, np.uint16)
     digitize.classify_cuda(np.arange(3.0), np.array([0.5]), 0, out, nan)
     assert (nan[0], out.tolist()) == (0, [0, 1, 1])
+
+
+@pytest.mark.parametrize("size", [3, 4, 41])
+@pytest.mark.parametrize("count", [3, digitize._FEW, digitize._FEW + 1])
+@pytest.mark.parametrize(("dtype", "first"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_the_greatest_class_does_not_touch_its_neighbours(rng, size, count, dtype, first):
+    flat = rng.integers(-1, 40, size).astype(np.int16)
+    thresholds = np.arange(count, dtype=np.int16)
+    out, nan = np.empty(size, dtype), np.zeros(1, np.uint8)
+    digitize.classify_cuda(flat, thresholds, first - count, out, nan)
+    assert out.tolist() == [first - count + (x > thresholds).sum() for x in flat]
+    assert nan[0] == 0

@@ -1,4 +1,4 @@
-"""Histograms on the device: extremes by CuPy, counts by the kernel."""
+"""Histograms on the device: extremes, then counts, each by one kernel and fetched once."""
 
 import numpy as np
 
@@ -17,8 +17,11 @@ def histogram(image, nbins, *, mask):
         low = int(np.iinfo(values.dtype).min)
         # int8: the bytes of the negative numbers come last.
         return trimmed(np.roll(_on_host(counts), low), low)
-    low, high = asnumpy(xp.stack((values.min(), values.max())))
-    bins = choose_bins(low, high, nbins, values.dtype)
+    # Not CuPy's own extremes and conversions: they take the smallest floats for zero.
+    parts = xp.empty((2, kernel.minmax_parts(values.size)), values.dtype)
+    kernel.minmax_cuda(values, parts, stream)
+    lows, highs = asnumpy(parts)
+    bins = choose_bins(lows.min(), highs.max(), nbins, values.dtype)
     if isinstance(bins, tuple):
         return None, bins
     if isinstance(bins, range):
@@ -27,15 +30,14 @@ def histogram(image, nbins, *, mask):
         return _on_host(counts), bins.start
     edges = guessable(bins)
     counts = xp.zeros(edges.size - 1, np.uint64)
-    low, scale, _ = kernel.binning(edges)
-    values = values.astype(edges.dtype, copy=False)
-    kernel.float_histogram_cuda(values, xp.asarray(edges), counts, low, scale, stream)
+    binned = kernel.binning(edges)
+    kernel.float_histogram_cuda(values, xp.asarray(edges), counts, binned, stream)
     return _on_host(counts), bins
 
 
 def _on_host(counts):
     """Where the arithmetic on so few numbers is done."""
-    return asnumpy(counts).astype(np.int64)
+    return asnumpy(counts).view(np.int64)
 
 
 def threshold_mean(image, *, mask):
