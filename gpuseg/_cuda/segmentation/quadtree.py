@@ -23,7 +23,7 @@ def quadtree(image, *, threshold, criterion, min_size, max_size):
     if bad:
         raise ValueError(cpu.BAD)
     leaves = kernel.leaf_arrays(xp, count, values.dtype, cpu.mean_type(image, rule), plan, rule)
-    starts = xp.empty(plan.nodes, np.int64)
+    starts = xp.empty(int(plan.bases[1]), np.int64)
     kernel.scatter_cuda(values, plan, rule, table, starts, leaves, stream)
     return cpu.as_type(leaves, image.dtype)
 
