@@ -864,10 +864,17 @@ def _place_in(index, tall, wide):
 
 
 @cuda.jit(device=True)
+def _least(a, b):
+    """The smaller of two numbers, in 32 bits: Numba's own arithmetic takes 64."""
+    a, b = types.int32(a), types.int32(b)
+    return a if a < b else b
+
+
+@cuda.jit(device=True)
 def _part(length, most):
     """How much of a length there is, of `most` and not below 0."""
-    length = length if length > 0 else 0
-    return types.int32(length if length < most else most)
+    length = types.int32(length)
+    return _least(length if length > 0 else types.int32(0), most)
 
 
 @cache
@@ -930,9 +937,12 @@ def _kernels(axes, tile, by_variance, kind):
     @cuda.jit(device=True)
     def two_voxels(values, begin, plane, width, room, z, y, x):
         """A row of a block of side 2; in the place of voxels outside stand those before them."""
-        z, y = min(z, room[0] - 1), min(y, room[1] - 1)
-        row = begin + z * plane + y * width
-        one, two = min(x, room[2] - 1), min(x + 1, room[2] - 1)
+        # One multiplication of 32 bits to 64, as an axis is shorter than 2**31.
+        y = types.uint32(_least(y, room[1] - 1))
+        row = begin + types.int64(y) * types.int64(types.uint32(width))
+        if axes == 3:
+            row += types.int64(_least(z, room[0] - 1)) * plane
+        one, two = _least(x, room[2] - 1), _least(x + 1, room[2] - 1)
         return values[types.uint64(row + one)], values[types.uint64(row + two)]
 
     @cuda.jit(device=True)
@@ -942,27 +952,30 @@ def _kernels(axes, tile, by_variance, kind):
         The extremes of one outside are those of voxels of its tile, so that they change nothing.
         """
         deep, tall, wide = size
+        voxels = types.int32(deep * tall * wide)
         a, b = two_voxels(values, begin, plane, width, room, z, y, x)
         low, high = min(a, b), max(a, b)
         total = number(a)
         if wide > 1:
             total = number(total + number(b))
         for j in range(1, rows):
-            a, b = two_voxels(values, begin, plane, width, room, z + j // 2, y + j % 2, x)
+            a, b = two_voxels(values, begin, plane, width, room, z + (j >> 1), y + (j & 1), x)
             low, high = min(low, min(a, b)), max(high, max(a, b))
             pair = number(a)
             if wide > 1:
                 pair = number(pair + number(b))
-            if j // 2 < deep and j % 2 < tall:
+            if (j >> 1) < deep and (j & 1) < tall:
                 total = number(total + pair)
-        if deep * tall * wide == 0:
+        if voxels == 0:
             total = number(0)
         spread = types.float64(0)
-        if by_variance and low < high and deep * tall * wide > 0 and _is_finite(total):
-            mean = total / types.float64(deep * tall * wide)
+        if by_variance and low < high and voxels > 0 and _is_finite(total):
+            mean = total / types.float64(voxels)
             for j in range(rows):
-                if j // 2 < deep and j % 2 < tall:
-                    a, b = two_voxels(values, begin, plane, width, room, z + j // 2, y + j % 2, x)
+                if (j >> 1) < deep and (j & 1) < tall:
+                    a, b = two_voxels(
+                        values, begin, plane, width, room, z + (j >> 1), y + (j & 1), x
+                    )
                     apart = types.float64(a) - mean
                     pair = multiply64(apart, apart)
                     if wide > 1:
@@ -995,11 +1008,11 @@ def _kernels(axes, tile, by_variance, kind):
         """The spread of a block of a tile from its children of side `half`, `step` entries apart"""
         spread, pair = types.float64(0), types.float64(0)
         for j in range(fan):
-            down, behind, beside = z + j // 4 * half, y + j // 2 % 2 * half, x + j % 2 * half
+            down, behind, beside = z + (j >> 2) * half, y + (j >> 1 & 1) * half, x + (j & 1) * half
             voxels = types.float64(voxels_in(room, half, down, behind, beside))
             child = types.uint32(first + j * step)
             part = child_spread(voxels, mean, types.float64(sums[child]), spreads[child])
-            if j % 2 == 0:
+            if (j & 1) == 0:
                 pair = part
             else:
                 spread += pair + part
@@ -1007,7 +1020,7 @@ def _kernels(axes, tile, by_variance, kind):
 
     @cuda.jit(device=True)
     def measure_cell(
-        values, begin, plane, width, room, m, base, limit, least, most,
+        values, begin, plane, width, room, t, m, limit, least, most,
         lows, highs, sums, spreads, counts,
     ):  # fmt: skip
         """Measure a cell and its blocks of side 2. Returns which of these are split, as bits."""
@@ -1017,10 +1030,11 @@ def _kernels(axes, tile, by_variance, kind):
         high = low
         total, pair = number(0), number(0)
         leaves, splits = types.int32(0), types.int32(0)
+        base = types.int32(t * nodes)
         entry = types.uint32(base + above + m)
         for j in range(fan):
-            down, behind = types.int32(z + j // 4 * 2), types.int32(y + j // 2 % 2 * 2)
-            beside = types.int32(x + j % 2 * 2)
+            down, behind = types.int32(z + (j >> 2) * 2), types.int32(y + (j >> 1 & 1) * 2)
+            beside = types.int32(x + (j & 1) * 2)
             size = block_size(room, 2, down, behind, beside)
             least_here, most_here, part, spread = measure_voxels(
                 values, begin, plane, width, room, down, behind, beside, size
@@ -1038,7 +1052,7 @@ def _kernels(axes, tile, by_variance, kind):
                 else:
                     leaves = types.int32(leaves + 1)
             low, high = min(low, least_here), max(high, most_here)
-            if j % 2 == 0:
+            if (j & 1) == 0:
                 pair = part
             else:
                 total = number(total + number(pair + part))
@@ -1056,13 +1070,11 @@ def _kernels(axes, tile, by_variance, kind):
         if voxels > 0:
             split = is_split(low, high, spread, voxels, 2, limit, least, most)
             code = types.int32(2 * leaves + 1) if split else types.int32(2)
-        counts[types.uint32(base // nodes * above + first_of(2) + m)] = code
+        counts[types.uint32(t * above + first_of(2) + m)] = code
         return splits
 
     @cuda.jit(device=True)
-    def measure_above(
-        t, m, level, room, limit, least, most, lows, highs, sums, spreads, counts
-    ):
+    def measure_above(t, m, level, room, limit, least, most, lows, highs, sums, spreads, counts):
         """Measure block `m` of a level over that of the cells of tile `t`, from its children."""
         here = types.int32(first_of(level) + m)
         child = types.uint32(t * nodes + fan * here + 1)
@@ -1103,8 +1115,10 @@ def _kernels(axes, tile, by_variance, kind):
     def room_at(at, shape):
         """How much of a tile is inside the image."""
         side = 1 << tile
-        return _part(shape[0] - at[0], side), _part(shape[1] - at[1], side), _part(
-            shape[2] - at[2], side
+        return (
+            _part(shape[0] - at[0], side),
+            _part(shape[1] - at[1], side),
+            _part(shape[2] - at[2], side),
         )
 
     @cuda.jit(device=True)
@@ -1121,7 +1135,7 @@ def _kernels(axes, tile, by_variance, kind):
             plane = shape[1] * shape[2]
             begin = at[0] * plane + at[1] * shape[2] + at[2]
             splits = measure_cell(
-                values, begin, plane, shape[2], room, m, t * nodes, limit, least, most,
+                values, begin, plane, shape[2], room, t, m, limit, least, most,
                 lows, highs, sums, spreads, counts,
             )  # fmt: skip
         for level in range(3, tile + 1):
@@ -1339,13 +1353,17 @@ def _kernels(axes, tile, by_variance, kind):
         """Note the leaves in a cell that is split, from entry `at` on."""
         z, y, x = place(m, tile - 2)
         for j in range(fan):
-            down, behind, beside = 4 * z + j // 4 * 2, 4 * y + j // 2 % 2 * 2, 4 * x + j % 2 * 2
+            down, behind, beside = (
+                4 * z + (j >> 2) * 2,
+                4 * y + (j >> 1 & 1) * 2,
+                4 * x + (j & 1) * 2,
+            )
             deep, tall, wide = block_size(room, 2, down, behind, beside)
             first = (m * fan + j) * fan
             if deep * tall * wide > 0:
                 if splits >> j & 1:
                     for k in range(fan):
-                        if k // 4 < deep and k // 2 % 2 < tall and k % 2 < wide:
+                        if (k >> 2) < deep and (k >> 1 & 1) < tall and (k & 1) < wide:
                             codes[types.uint32(at)] = first + k
                             at = types.int32(at + 1)
                 else:
