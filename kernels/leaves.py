@@ -263,15 +263,13 @@ def _painters(axes):
         if thread < words:
             before[thread] = types.int32(before[thread] - total)
         cuda.syncthreads()
-        x = types.int32(thread % side)
+        x = types.int32(thread & (side - 1))
         right = tx * side + x
         if right >= width:
             return
         first -= 1
-        for line in range(
-            types.int32(thread // side), voxels // side, types.int32(cuda.blockDim.x // side)
-        ):
-            z, y = types.int32(line // side), types.int32(line % side)
+        for line in range(thread >> tile, voxels // side, cuda.blockDim.x >> tile):
+            z, y = line >> tile, line & (side - 1)
             below, behind = tz * side + z, ty * side + y
             if below < depth and behind < height:
                 code = place(z, y, x)
