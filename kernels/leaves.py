@@ -1,20 +1,22 @@
 """What is made of the leaves of a quad-tree or octree: images, and regions of similar neighbours.
 
 A leaf is a corner and a level, and lies inside the image as far as that goes. CPU: each leaf is
-filled. CUDA: each voxel looks for its leaf, the last one that does not come after it in Morton
-order, as leaves differ in size too much to be filled by as many threads.
+filled. CUDA: leaves differ in size too much for that, so tiles are painted. The leaves of a tile
+follow one another, and a voxel's is the last one that does not come after it in Morton order: where
+leaves begin is marked by bits, one for each voxel in that order, and counting them gives the leaf.
 
 Merging is one loop on one core: every merge depends on those before.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
 from numba import cuda, njit, types
 
-from . import launch
+from . import launch, warp
 from .label import number
 from .runs import root
 
@@ -155,69 +157,149 @@ def merge_by_variance(first, second, voxels, mean, variance, limit, parents):
 
 # --- CUDA --------------------------------------------------------------------------------------
 
-_BLOCK = 32 if launch.simulating() else 256
-
-
-@cuda.jit(device=True)
-def _spread_bits(x, axes):
-    """The bits of x, `axes` places from one to the next."""
-    x = types.int64(x)
-    if axes == 2:
-        x = (x | (x << 16)) & 0x0000FFFF0000FFFF
-        x = (x | (x << 8)) & 0x00FF00FF00FF00FF
-        x = (x | (x << 4)) & 0x0F0F0F0F0F0F0F0F
-        x = (x | (x << 2)) & 0x3333333333333333
-        return (x | (x << 1)) & 0x5555555555555555
-    x = (x | (x << 32)) & 0x001F00000000FFFF
-    x = (x | (x << 16)) & 0x001F0000FF0000FF
-    x = (x | (x << 8)) & 0x100F00F00F00F00F
-    x = (x | (x << 4)) & 0x10C30C30C30C30C3
-    return (x | (x << 2)) & 0x1249249249249249
-
-
-@cuda.jit(device=True)
-def _code(z, y, x, axes):
-    """The place in Morton order."""
-    code = _spread_bits(x, axes) | (_spread_bits(y, axes) << 1)
-    return code | (_spread_bits(z, axes) << 2) if axes == 3 else code
+_BLOCK = 16 if launch.simulating() else 256
+# The side of what a block of threads paints, as a binary logarithm: 4096 voxels, in rows as long as
+# the leaves of a tile allow.
+_TILE = {2: 3, 3: 2} if launch.simulating() else {2: 6, 3: 4}
 
 
 @cache
 def _painters(axes):
-    @cuda.jit
-    def code_leaves(corner, codes):
-        i = types.int64(cuda.grid(1))
-        if i < codes.size:
-            z = corner[i, 0] if axes == 3 else 0
-            codes[i] = _code(z, corner[i, axes - 2], corner[i, axes - 1], axes)
+    tile = _TILE[axes]
+    side = 1 << tile
+    voxels = side**axes
+    words = voxels // 32
+
+    @cuda.jit(device=True)
+    def spread_bits(x):
+        """The bits of x, below the side of a tile, `axes` places from one to the next."""
+        x = types.uint32(x)
+        if axes == 2:
+            x = types.uint32((x | (x << 4)) & 0x0F0F)
+            x = types.uint32((x | (x << 2)) & 0x3333)
+            return types.uint32((x | (x << 1)) & 0x5555)
+        x = types.uint32((x | (x << 4)) & 0x0C3)
+        return types.uint32((x | (x << 2)) & 0x249)
+
+    @cuda.jit(device=True)
+    def place(z, y, x):
+        """The place of a voxel of a tile in Morton order."""
+        code = types.uint32(spread_bits(x) | (spread_bits(y) << 1))
+        return types.uint32(code | (spread_bits(z) << 2)) if axes == 3 else code
+
+    @cuda.jit(device=True)
+    def corner_of(corner, i):
+        i = types.uint64(i)  # with no sign, there is no test for an index from the end
+        z = types.int64(corner[i, 0]) if axes == 3 else types.int64(0)
+        return z, types.int64(corner[i, axes - 2]), types.int64(corner[i, axes - 1])
 
     @cuda.jit
-    def paint_voxels(height, width, codes, values, out):
-        """Each voxel's leaf is the last one that does not come after it in Morton order."""
+    def find_tiles(corner, tall, wide, firsts):
+        """The leaf that begins where a tile does; others stay as they are, at -1."""
         i = types.int64(cuda.grid(1))
-        if i < out.size:
-            row = i // width
-            code = _code(row // height, row % height, i % width, axes)
-            first, last = types.int64(0), types.int64(codes.size - 1)
-            while first < last:
-                middle = (first + last + 1) // 2
-                if codes[middle] <= code:
-                    first = middle
-                else:
-                    last = middle - 1
-            out[i] = values[first]
+        if i < corner.shape[0]:
+            z, y, x = corner_of(corner, i)
+            if (z | y | x) & (side - 1) == 0:
+                firsts[((z >> tile) * tall + (y >> tile)) * wide + (x >> tile)] = i
 
-    return code_leaves, paint_voxels
+    @cuda.jit(device=True)
+    def first_leaf(z, y, x, tall, wide, firsts):
+        """The leaf at the corner of a tile. One that began before began at a larger block's."""
+        level = types.int64(0)
+        leaf = firsts[(z * tall + y) * wide + x]
+        while leaf < 0:
+            level += 1
+            behind, beside = y >> level << level, x >> level << level
+            leaf = firsts[((z >> level << level) * tall + behind) * wide + beside]
+        return leaf
+
+    @cuda.jit
+    def paint_tiles(corner, depth, height, width, tall, wide, firsts, values, out):
+        bits = cuda.shared.array(words, types.uint32)
+        before = cuda.shared.array(words, types.int32)
+        shared_first = cuda.shared.array(1, types.int64)
+        thread = types.int64(cuda.threadIdx.x)
+        number = types.uint32(cuda.blockIdx.x)
+        row = types.uint32(number // types.uint32(wide))
+        tx = types.int64(number - row * types.uint32(wide))
+        tz = types.int64(row // types.uint32(tall))
+        ty = types.int64(row) - tz * tall
+        if thread < words:
+            bits[thread] = 0
+        if thread == 0:
+            shared_first[0] = first_leaf(tz, ty, tx, tall, wide, firsts)
+        cuda.syncthreads()
+        first = shared_first[0]
+        i = first + thread
+        last = min(corner.shape[0], first + voxels)
+        while i < last:
+            z, y, x = corner_of(corner, i)
+            if z >> tile == tz and y >> tile == ty and x >> tile == tx:
+                code = place(z & (side - 1), y & (side - 1), x & (side - 1))
+                cuda.atomic.or_(bits, types.int64(code >> 5), types.uint32(1) << (code & 31))
+                i += cuda.blockDim.x
+            else:
+                i = last
+        if thread == 0:
+            # Whether it begins here or before.
+            cuda.atomic.or_(bits, 0, types.uint32(1))
+        cuda.syncthreads()
+        total = types.int32(0)
+        if thread < words:
+            total = types.int32(warp.popcount(bits[thread]))
+            before[thread] = total
+        step = types.int64(1)
+        while step < words:
+            cuda.syncthreads()
+            part = types.int32(0)
+            if step <= thread < words:
+                part = before[thread - step]
+            cuda.syncthreads()
+            if thread < words:
+                before[thread] = types.int32(before[thread] + part)
+            step *= 2
+        cuda.syncthreads()
+        # What counts is the leaves before each word.
+        if thread < words:
+            before[thread] = types.int32(before[thread] - total)
+        cuda.syncthreads()
+        x = types.int32(thread & (side - 1))
+        right = tx * side + x
+        if right >= width:
+            return
+        first -= 1
+        for line in range(thread >> tile, voxels // side, cuda.blockDim.x >> tile):
+            z, y = line >> tile, line & (side - 1)
+            below, behind = tz * side + z, ty * side + y
+            if below < depth and behind < height:
+                code = place(z, y, x)
+                word = types.uint32(code >> 5)
+                upto = types.uint32(bits[word] & ((types.int64(2) << (code & 31)) - 1))
+                leaf = first + before[word] + warp.popcount(upto)
+                out[types.uint64((below * height + behind) * width + right)] = values[
+                    types.uint64(leaf)
+                ]
+
+    return find_tiles, paint_tiles
 
 
-def paint_cuda(corner, values, codes, out, stream=0) -> None:
-    """As `paint_cpu`; `codes` is int64 scratch, one for each leaf."""
-    height, width = out.shape[-2:]
-    code_leaves, paint_voxels = _painters(out.ndim)
-    corner, values, codes, out = map(launch.device_array, (corner, values, codes, out.reshape(-1)))
-    code_leaves[launch.blocks(codes.size, _BLOCK), _BLOCK, stream](corner, codes)
-    where = launch.blocks(out.size, _BLOCK), _BLOCK, stream
-    paint_voxels[where](height, width, codes, values, out)
+def tile_count(shape: tuple[int, ...]) -> int:
+    """The tiles that an image is painted in."""
+    return math.prod(-(-length >> _TILE[len(shape)]) for length in shape)
+
+
+def paint_cuda(corner, values, firsts, out, stream=0) -> None:
+    """As `paint_cpu`, of leaves in Morton order; `firsts` is -1 (int64) for every tile."""
+    depth, height, width = (1,) * (3 - out.ndim) + out.shape
+    tall, wide = (-(-length >> _TILE[out.ndim]) for length in (height, width))
+    find_tiles, paint_tiles = _painters(out.ndim)
+    tiles = firsts.size, _BLOCK, stream
+    corner, values, firsts, out = map(
+        launch.device_array, (corner, values, firsts, out.reshape(-1))
+    )
+    where = launch.blocks(corner.shape[0], _BLOCK), _BLOCK, stream
+    find_tiles[where](corner, tall, wide, firsts)
+    paint_tiles[tiles](corner, depth, height, width, tall, wide, firsts, values, out)
 
 
 def cuda_signatures():
@@ -227,8 +309,9 @@ def cuda_signatures():
     i64, corner = types.int64, types.Array(types.int32, 2, "C")
     signatures = []
     for axes in (2, 3):
-        code_leaves, paint_voxels = _painters(axes)
-        signatures.append((code_leaves, (corner, line(i64)), 32))
+        find_tiles, paint_tiles = _painters(axes)
+        signatures.append((find_tiles, (corner, i64, i64, line(i64)), 32))
         for kind in (types.int32, types.float32, types.float64):
-            signatures.append((paint_voxels, (i64, i64, line(i64), line(kind), line(kind)), 64))
+            arrays = line(i64), line(kind), line(kind)
+            signatures.append((paint_tiles, (corner, *(i64,) * 5, *arrays), 64))
     return signatures

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import cuda, njit, types
+from numba.np.numpy_support import from_dtype
 
 from . import launch
 from .exact import multiply64
@@ -822,12 +823,14 @@ def emit_tile(
 
 # --- CUDA --------------------------------------------------------------------------------------
 
-# A block is a tile, a thread the smallest blocks of voxels in it: 2 x 2, or 2 x 2 x 2.
+# A thread has a cell of a tile: the voxels of a block of side 4.
 CUDA_TILE = {2: 3, 3: 2} if launch.simulating() else {2: 5, 3: 3}
+# So many threads have the cells of as many tiles as it takes.
+_TILE_BLOCK = {2: 8, 3: 16} if launch.simulating() else {2: 128, 3: 64}
 _BLOCK = 32 if launch.simulating() else 256
 # Up to so many blocks of a level, one block of threads does this level and all above.
-_CROWN_BLOCK = 8 if launch.simulating() else 256
-_CROWN = 16 * _CROWN_BLOCK
+_CROWN_BLOCK = 8 if launch.simulating() else 512
+_CROWN = 8 * _CROWN_BLOCK
 
 
 @cuda.jit(device=True)
@@ -851,13 +854,55 @@ def _blocks_along(length, level):
     return (length + (types.int64(1) << level) - 1) >> level
 
 
+@cuda.jit(device=True)
+def _place_in(index, tall, wide):
+    """Where the block numbered `index` is among those of a level. There are below 2**31."""
+    index, tall, wide = types.uint32(index), types.uint32(tall), types.uint32(wide)
+    row = types.uint32(index // wide)
+    z = types.uint32(row // tall)
+    return types.int64(z), types.int64(row - z * tall), types.int64(index - row * wide)
+
+
+@cuda.jit(device=True)
+def _least(a, b):
+    """The smaller of two numbers, in 32 bits: Numba's own arithmetic takes 64."""
+    a, b = types.int32(a), types.int32(b)
+    return a if a < b else b
+
+
+@cuda.jit(device=True)
+def _part(length, most):
+    """How much of a length there is, of `most` and not below 0."""
+    length = types.int32(length)
+    return _least(length if length > 0 else types.int32(0), most)
+
+
 @cache
-def _kernels(axes, tile, by_variance, whole):
-    """The kernels for 2-D or 3-D, one size of tile, and a rule; `whole` says that the limit is."""
+def _kernels(axes, tile, by_variance, kind):
+    """The kernels for 2-D or 3-D, one size of tile, a rule and a type of values.
+
+    Of a block, `counts` holds twice the number of its leaves, and one more where it is split. One
+    that is outside the image has none.
+
+    A tile's blocks are kept in shared memory: first itself, then each level in Morton order, down
+    to side 4; then those of side 2, the first of every cell, the second, and so on.
+    """
     fan = 1 << axes
-    threads = fan ** (tile - 1)
-    nodes = (fan**tile - 1) // (fan - 1)
     rows = fan // 2
+    whole = kind.kind in "iu" and not by_variance
+    # Sums over a tile of narrow integers fit 32 bits, which cost less than float64 and are as exact
+    number = types.int32 if kind.kind == "u" and kind.itemsize < 4 else types.float64
+    cells = fan ** (tile - 2)
+    above = (fan ** (tile - 1) - 1) // (fan - 1)
+    nodes = above + fan * cells
+    voxels_of_tile = fan**tile
+    tiles = max(1, _TILE_BLOCK[axes] // cells)
+    threads = tiles * cells
+    # Of all tiles of a block of threads, in shared memory.
+    all_nodes, all_above, all_voxels = tiles * nodes, tiles * above, tiles * voxels_of_tile
+    spread_nodes = all_nodes if by_variance else 1
+    # So many threads write the leaves of a tile.
+    crew = min(threads, max(32, cells))
 
     @cuda.jit(device=True)
     def is_split(low, high, spread, voxels, level, limit, least, most):
@@ -874,47 +919,278 @@ def _kernels(axes, tile, by_variance, whole):
         return low < high and types.float64(high) - types.float64(low) > limit
 
     @cuda.jit(device=True)
-    def measure_voxels(values, shape, z, y, x):
-        """Extremes, sum and spread of a block of side 2 that begins inside the image."""
-        low = values[z, y, x]
-        high = values[z, y, x]
-        total = types.float64(0)
-        for j in range(rows):
-            below, behind = z + j // 2, y + j % 2
-            if below < shape[0] and behind < shape[1]:
-                value = values[below, behind, x]
-                low = value if value < low else low
-                high = value if value > high else high
-                pair = types.float64(value)
-                if x + 1 < shape[2]:
-                    value = values[below, behind, x + 1]
-                    low = value if value < low else low
-                    high = value if value > high else high
-                    pair += types.float64(value)
-                total += pair
+    def first_of(level):
+        """The place of the first block of a level in a tile, from side 4 on."""
+        return (0x55555555 if axes == 2 else 0x49249249) & ((1 << axes * (tile - level)) - 1)
+
+    @cuda.jit(device=True)
+    def place(m, bits):
+        """Where a block is that is number `m` in Morton order, of so many bits along an axis."""
+        z, y, x = types.int32(0), types.int32(0), types.int32(0)
+        for bit in range(bits):
+            x = types.int32(x | ((m >> (axes * bit)) & 1) << bit)
+            y = types.int32(y | ((m >> (axes * bit + 1)) & 1) << bit)
+            if axes == 3:
+                z = types.int32(z | ((m >> (axes * bit + 2)) & 1) << bit)
+        return z, y, x
+
+    @cuda.jit(device=True)
+    def two_voxels(values, begin, plane, width, room, z, y, x):
+        """A row of a block of side 2; in the place of voxels outside stand those before them."""
+        # One multiplication of 32 bits to 64, as an axis is shorter than 2**31.
+        y = types.uint32(_least(y, room[1] - 1))
+        row = begin + types.int64(y) * types.int64(types.uint32(width))
+        if axes == 3:
+            row += types.int64(_least(z, room[0] - 1)) * plane
+        one, two = _least(x, room[2] - 1), _least(x + 1, room[2] - 1)
+        return values[types.uint64(row + one)], values[types.uint64(row + two)]
+
+    @cuda.jit(device=True)
+    def measure_voxels(values, begin, plane, width, room, z, y, x, size):
+        """Extremes, sum and spread of a block of side 2, of which `size` is in the image.
+
+        The extremes of one outside are those of voxels of its tile, so that they change nothing.
+        """
+        deep, tall, wide = size
+        voxels = types.int32(deep * tall * wide)
+        a, b = two_voxels(values, begin, plane, width, room, z, y, x)
+        low, high = min(a, b), max(a, b)
+        total = number(a)
+        if wide > 1:
+            total = number(total + number(b))
+        for j in range(1, rows):
+            a, b = two_voxels(values, begin, plane, width, room, z + (j >> 1), y + (j & 1), x)
+            low, high = min(low, min(a, b)), max(high, max(a, b))
+            pair = number(a)
+            if wide > 1:
+                pair = number(pair + number(b))
+            if (j >> 1) < deep and (j & 1) < tall:
+                total = number(total + pair)
+        if voxels == 0:
+            total = number(0)
         spread = types.float64(0)
-        if by_variance and low < high and _is_finite(total):
-            mean = total / _voxels(shape, 1, z // 2, y // 2, x // 2)
+        if by_variance and low < high and voxels > 0 and _is_finite(total):
+            mean = total / types.float64(voxels)
             for j in range(rows):
-                below, behind = z + j // 2, y + j % 2
-                if below < shape[0] and behind < shape[1]:
-                    apart = types.float64(values[below, behind, x]) - mean
+                if (j >> 1) < deep and (j & 1) < tall:
+                    a, b = two_voxels(
+                        values, begin, plane, width, room, z + (j >> 1), y + (j & 1), x
+                    )
+                    apart = types.float64(a) - mean
                     pair = multiply64(apart, apart)
-                    if x + 1 < shape[2]:
-                        apart = types.float64(values[below, behind, x + 1]) - mean
+                    if wide > 1:
+                        apart = types.float64(b) - mean
                         pair += multiply64(apart, apart)
                     spread += pair
         return low, high, total, spread
 
     @cuda.jit(device=True)
-    def child_spread(shape, level, z, y, x, mean, total, spread):
-        voxels = _voxels(shape, level, z, y, x)
+    def child_spread(voxels, mean, total, spread):
+        """What a child adds to the spread; nothing where it is outside the image."""
+        if voxels == 0:
+            return types.float64(0)
         apart = total / voxels - mean
         return spread + multiply64(voxels, multiply64(apart, apart))
 
     @cuda.jit(device=True)
+    def block_size(room, side, z, y, x):
+        """The part inside the image of the block of a tile that begins at z, y, x."""
+        deep = _part(room[0] - z, side) if axes == 3 else types.int32(1)
+        return deep, _part(room[1] - y, side), _part(room[2] - x, side)
+
+    @cuda.jit(device=True)
+    def voxels_in(room, side, z, y, x):
+        deep, tall, wide = block_size(room, side, z, y, x)
+        return types.int32(deep * tall * wide)
+
+    @cuda.jit(device=True)
+    def spread_in(room, half, z, y, x, mean, first, step, sums, spreads):
+        """The spread of a block of a tile from its children of side `half`, `step` entries apart"""
+        spread, pair = types.float64(0), types.float64(0)
+        for j in range(fan):
+            down, behind, beside = z + (j >> 2) * half, y + (j >> 1 & 1) * half, x + (j & 1) * half
+            voxels = types.float64(voxels_in(room, half, down, behind, beside))
+            child = types.uint32(first + j * step)
+            part = child_spread(voxels, mean, types.float64(sums[child]), spreads[child])
+            if (j & 1) == 0:
+                pair = part
+            else:
+                spread += pair + part
+        return spread
+
+    @cuda.jit(device=True)
+    def measure_cell(
+        values, begin, plane, width, room, t, m, limit, least, most,
+        lows, highs, sums, spreads, counts,
+    ):  # fmt: skip
+        """Measure a cell and its blocks of side 2. Returns which of these are split, as bits."""
+        z, y, x = place(m, tile - 2)
+        z, y, x = types.int32(4 * z), types.int32(4 * y), types.int32(4 * x)
+        low, _ = two_voxels(values, begin, plane, width, room, z, y, x)
+        high = low
+        total, pair = number(0), number(0)
+        leaves, splits = types.int32(0), types.int32(0)
+        base = types.int32(t * nodes)
+        entry = types.uint32(base + above + m)
+        for j in range(fan):
+            down, behind = types.int32(z + (j >> 2) * 2), types.int32(y + (j >> 1 & 1) * 2)
+            beside = types.int32(x + (j & 1) * 2)
+            size = block_size(room, 2, down, behind, beside)
+            least_here, most_here, part, spread = measure_voxels(
+                values, begin, plane, width, room, down, behind, beside, size
+            )
+            lows[entry], highs[entry], sums[entry] = least_here, most_here, part
+            if by_variance:
+                spreads[entry] = spread
+            entry = types.uint32(entry + cells)
+            voxels = types.int32(size[0] * size[1] * size[2])
+            if voxels > 0:
+                real = types.float64(voxels)
+                if is_split(least_here, most_here, spread, real, 1, limit, least, most):
+                    splits = types.int32(splits | (1 << j))
+                    leaves = types.int32(leaves + voxels)
+                else:
+                    leaves = types.int32(leaves + 1)
+            low, high = min(low, least_here), max(high, most_here)
+            if (j & 1) == 0:
+                pair = part
+            else:
+                total = number(total + number(pair + part))
+        spread = types.float64(0)
+        voxels = types.float64(voxels_in(room, 4, z, y, x))
+        if by_variance and low < high and voxels > 0 and _is_finite(total):
+            spread = spread_in(
+                room, 2, z, y, x, total / voxels, base + above + m, cells, sums, spreads
+            )
+        entry = types.uint32(base + first_of(2) + m)
+        lows[entry], highs[entry], sums[entry] = low, high, total
+        if by_variance:
+            spreads[entry] = spread
+        code = types.int32(0)
+        if voxels > 0:
+            split = is_split(low, high, spread, voxels, 2, limit, least, most)
+            code = types.int32(2 * leaves + 1) if split else types.int32(2)
+        counts[types.uint32(t * above + first_of(2) + m)] = code
+        return splits
+
+    @cuda.jit(device=True)
+    def measure_above(t, m, level, room, limit, least, most, lows, highs, sums, spreads, counts):
+        """Measure block `m` of a level over that of the cells of tile `t`, from its children."""
+        here = types.int32(first_of(level) + m)
+        child = types.uint32(t * nodes + fan * here + 1)
+        low, high = lows[child], highs[child]
+        total, leaves = number(0), types.int32(0)
+        for j in range(0, fan, 2):
+            one, two = types.uint32(child + j), types.uint32(child + j + 1)
+            low, high = min(low, min(lows[one], lows[two])), max(high, max(highs[one], highs[two]))
+            total = number(total + number(sums[one] + sums[two]))
+            below = types.uint32(t * above + fan * here + 1 + j)
+            count = (counts[below] >> 1) + (counts[types.uint32(below + 1)] >> 1)
+            leaves = types.int32(leaves + count)
+        spread, voxels = types.float64(0), types.float64(0)
+        if by_variance:
+            z, y, x = place(m, tile - level)
+            side, half = types.int32(1 << level), types.int32(1 << (level - 1))
+            z, y, x = types.int32(z * side), types.int32(y * side), types.int32(x * side)
+            voxels = types.float64(voxels_in(room, side, z, y, x))
+            if low < high and voxels > 0 and _is_finite(total):
+                spread = spread_in(room, half, z, y, x, total / voxels, child, 1, sums, spreads)
+        entry = types.uint32(t * nodes + here)
+        lows[entry], highs[entry], sums[entry] = low, high, total
+        if by_variance:
+            spreads[entry] = spread
+        code = types.int32(0)
+        if leaves > 0:
+            split = is_split(low, high, spread, voxels, level, limit, least, most)
+            code = types.int32(2 * leaves + 1) if split else types.int32(2)
+        counts[types.uint32(t * above + here)] = code
+
+    @cuda.jit(device=True)
+    def corner_of(tile_number, shape):
+        tall, wide = _blocks_along(shape[1], tile), _blocks_along(shape[2], tile)
+        z, y, x = _place_in(tile_number, tall, wide)
+        return z << tile, y << tile, x << tile
+
+    @cuda.jit(device=True)
+    def room_at(at, shape):
+        """How much of a tile is inside the image."""
+        side = 1 << tile
+        return (
+            _part(shape[0] - at[0], side),
+            _part(shape[1] - at[1], side),
+            _part(shape[2] - at[2], side),
+        )
+
+    @cuda.jit(device=True)
+    def build(
+        values, shape, at, room, active, actives, limit, least, most,
+        lows, highs, sums, spreads, counts,
+    ):  # fmt: skip
+        """Measure the blocks of the tiles that are active. Returns the bits of `measure_cell`."""
+        t, m = types.int32(cuda.threadIdx.x // cells), types.int32(cuda.threadIdx.x % cells)
+        splits = types.int32(0)
+        if m == 0:
+            actives[t] = active
+        if active:
+            plane = shape[1] * shape[2]
+            begin = at[0] * plane + at[1] * shape[2] + at[2]
+            splits = measure_cell(
+                values, begin, plane, shape[2], room, t, m, limit, least, most,
+                lows, highs, sums, spreads, counts,
+            )  # fmt: skip
+        for level in range(3, tile + 1):
+            cuda.syncthreads()
+            bits = axes * (tile - level)
+            other = types.int32(cuda.threadIdx.x >> bits)
+            if other < tiles and actives[types.uint32(other)]:
+                # Only a spread asks how large blocks are; threads of another tile look there.
+                place_of = room
+                if by_variance and other != t:
+                    number_of = types.int64(cuda.blockIdx.x) * tiles + other
+                    place_of = room_at(corner_of(number_of, shape), shape)
+                measure_above(
+                    other, types.int32(cuda.threadIdx.x & ((1 << bits) - 1)), level, place_of,
+                    limit, least, most, lows, highs, sums, spreads, counts,
+                )  # fmt: skip
+        cuda.syncthreads()
+        return splits
+
+    @cuda.jit
+    def survey_tiles(
+        values, depth, height, width, limit, least, most,
+        all_lows, all_highs, all_sums, all_spreads, all_counts, found,
+    ):  # fmt: skip
+        """Measure tiles and count their leaves; `found[1]` where a sum is not finite."""
+        lows = cuda.shared.array(all_nodes, values.dtype)
+        highs = cuda.shared.array(all_nodes, values.dtype)
+        sums = cuda.shared.array(all_nodes, number)
+        spreads = cuda.shared.array(spread_nodes, types.float64)
+        counts = cuda.shared.array(all_above, types.int32)
+        actives = cuda.shared.array(tiles, types.uint8)
+        shape = (depth, height, width)
+        first = types.int64(cuda.blockIdx.x) * tiles
+        node = first + cuda.threadIdx.x // cells
+        at = corner_of(node, shape)
+        active = at[0] < depth
+        room = room_at(at, shape)
+        build(
+            values, shape, at, room, active, actives, limit, least, most,
+            lows, highs, sums, spreads, counts,
+        )  # fmt: skip
+        if cuda.threadIdx.x < tiles and actives[cuda.threadIdx.x]:
+            node = types.uint64(first + cuda.threadIdx.x)
+            root = types.uint32(cuda.threadIdx.x * nodes)
+            total = types.float64(sums[root])
+            all_lows[node], all_highs[node], all_sums[node] = lows[root], highs[root], total
+            all_counts[node] = counts[types.uint32(cuda.threadIdx.x * above)]
+            if by_variance:
+                all_spreads[node] = spreads[root]
+            if not _is_finite(total):
+                found[1] = 1
+
+    @cuda.jit(device=True)
     def measure(shape, level, z, y, x, first, deep, tall, lows, highs, sums, spreads, counts):
-        """Extremes, sum, spread of a block, and its children's leaves.
+        """Extremes, sum, spread of a block above the tiles, and its children's leaves.
 
         The first child is entry `first`, others `deep` and `tall` further along the axes.
         """
@@ -928,16 +1204,14 @@ def _kernels(axes, tile, by_variance, whole):
             below, behind = 2 * z + j // 2, 2 * y + j % 2
             if below * half < shape[0] and behind * half < shape[1]:
                 child = first + j // 2 * deep + j % 2 * tall
-                low = lows[child] if lows[child] < low else low
-                high = highs[child] if highs[child] > high else high
+                low, high = min(low, lows[child]), max(high, highs[child])
                 pair = sums[child]
-                count += counts[child]
+                count += counts[child] >> 1
                 if paired:
                     child += 1
-                    low = lows[child] if lows[child] < low else low
-                    high = highs[child] if highs[child] > high else high
+                    low, high = min(low, lows[child]), max(high, highs[child])
                     pair += sums[child]
-                    count += counts[child]
+                    count += counts[child] >> 1
                 total += pair
         spread = types.float64(0)
         if by_variance and low < high and _is_finite(total):
@@ -946,115 +1220,31 @@ def _kernels(axes, tile, by_variance, whole):
                 below, behind = 2 * z + j // 2, 2 * y + j % 2
                 if below * half < shape[0] and behind * half < shape[1]:
                     child = first + j // 2 * deep + j % 2 * tall
-                    pair = child_spread(
-                        shape, level - 1, below, behind, 2 * x, mean, sums[child], spreads[child]
-                    )
+                    voxels = _voxels(shape, level - 1, below, behind, 2 * x)
+                    pair = child_spread(voxels, mean, sums[child], spreads[child])
                     if paired:
                         child += 1
-                        pair += child_spread(
-                            shape, level - 1, below, behind, 2 * x + 1, mean, sums[child],
-                            spreads[child],
-                        )  # fmt: skip
+                        voxels = _voxels(shape, level - 1, below, behind, 2 * x + 1)
+                        pair += child_spread(voxels, mean, sums[child], spreads[child])
                     spread += pair
         return low, high, total, spread, count
-
-    @cuda.jit(device=True)
-    def place(m, level):
-        """The place of block `m`, in Morton order, among those of its level in a tile."""
-        z, y, x = types.int64(0), types.int64(0), types.int64(0)
-        for bit in range(tile - level):
-            x |= ((m >> (axes * bit)) & 1) << bit
-            y |= ((m >> (axes * bit + 1)) & 1) << bit
-            if axes == 3:
-                z |= ((m >> (axes * bit + 2)) & 1) << bit
-        return z, y, x
-
-    @cuda.jit(device=True)
-    def build(values, shape, at, limit, least, most, lows, highs, sums, spreads, counts):
-        """The blocks of a tile, level by level, each level in Morton order."""
-        m = types.int64(cuda.threadIdx.x)
-        z, y, x = place(m, 1)
-        z, y, x = at[0] + 2 * z, at[1] + 2 * y, at[2] + 2 * x
-        if z < shape[0] and y < shape[1] and x < shape[2]:
-            low, high, total, spread = measure_voxels(values, shape, z, y, x)
-            voxels = _voxels(shape, 1, z // 2, y // 2, x // 2)
-            split = is_split(low, high, spread, voxels, 1, limit, least, most)
-            lows[m], highs[m], sums[m] = low, high, total
-            counts[m] = types.int32(voxels) if split else 1
-            if by_variance:
-                spreads[m] = spread
-        cuda.syncthreads()
-        below = types.int64(0)
-        count = types.int64(threads)
-        for level in range(2, tile + 1):
-            base = below + count
-            count //= fan
-            if m < count:
-                z, y, x = place(m, level)
-                z += at[0] >> level
-                y += at[1] >> level
-                x += at[2] >> level
-                if z << level < shape[0] and y << level < shape[1] and x << level < shape[2]:
-                    low, high, total, spread, leaves = measure(
-                        shape, level, z, y, x, below + m * fan, 4, 2,
-                        lows, highs, sums, spreads, counts,
-                    )  # fmt: skip
-                    voxels = _voxels(shape, level, z, y, x)
-                    split = is_split(low, high, spread, voxels, level, limit, least, most)
-                    lows[base + m], highs[base + m], sums[base + m] = low, high, total
-                    counts[base + m] = types.int32(leaves) if split else 1
-                    if by_variance:
-                        spreads[base + m] = spread
-            cuda.syncthreads()
-            below = base
-
-    @cuda.jit(device=True)
-    def corner_of(tile_number, shape):
-        tall, wide = _blocks_along(shape[1], tile), _blocks_along(shape[2], tile)
-        z, rest = tile_number // (tall * wide), tile_number % (tall * wide)
-        return z << tile, (rest // wide) << tile, (rest % wide) << tile
-
-    @cuda.jit
-    def survey_tiles(
-        values, depth, height, width, limit, least, most,
-        all_lows, all_highs, all_sums, all_spreads, all_counts, found,
-    ):  # fmt: skip
-        """Measure a tile and count its leaves; `found[1]` where its sum is not finite."""
-        lows = cuda.shared.array(nodes, values.dtype)
-        highs = cuda.shared.array(nodes, values.dtype)
-        sums = cuda.shared.array(nodes, types.float64)
-        spreads = cuda.shared.array(nodes if by_variance else 1, types.float64)
-        counts = cuda.shared.array(nodes, types.int32)
-        shape = (depth, height, width)
-        node = types.int64(cuda.blockIdx.x)
-        at = corner_of(node, shape)
-        build(values, shape, at, limit, least, most, lows, highs, sums, spreads, counts)
-        if cuda.threadIdx.x == 0:
-            last = nodes - 1
-            all_lows[node], all_highs[node] = lows[last], highs[last]
-            all_sums[node], all_counts[node] = sums[last], counts[last]
-            if by_variance:
-                all_spreads[node] = spreads[last]
-            if not _is_finite(sums[last]):
-                found[1] = 1
 
     @cuda.jit(device=True)
     def raise_node(
         index, level, base, below, shape, limit, least, most, lows, highs, sums, spreads, counts
     ):
-        tall, wide = _blocks_along(shape[1], level), _blocks_along(shape[2], level)
-        z, rest = index // (tall * wide), index % (tall * wide)
-        y, x = rest // wide, rest % wide
+        z, y, x = _place_in(index, _blocks_along(shape[1], level), _blocks_along(shape[2], level))
         tall, wide = _blocks_along(shape[1], level - 1), _blocks_along(shape[2], level - 1)
-        first = below + (2 * z * tall + 2 * y) * wide + 2 * x
+        first = types.uint64(below + (2 * z * tall + 2 * y) * wide + 2 * x)
         low, high, total, spread, count = measure(
-            shape, level, z, y, x, first, tall * wide, wide, lows, highs, sums, spreads, counts
-        )
+            shape, level, z, y, x, first, types.uint64(tall * wide), types.uint64(wide),
+            lows, highs, sums, spreads, counts,
+        )  # fmt: skip
         voxels = _voxels(shape, level, z, y, x)
         split = is_split(low, high, spread, voxels, level, limit, least, most)
-        node = base + index
+        node = types.uint64(base + index)
         lows[node], highs[node], sums[node] = low, high, total
-        counts[node] = count if split else 1
+        counts[node] = 2 * count + 1 if split else 2
         if by_variance:
             spreads[node] = spread
 
@@ -1090,13 +1280,14 @@ def _kernels(axes, tile, by_variance, whole):
             base += count
             level += 1
         if cuda.threadIdx.x == 0:
-            found[0] = counts[below]
+            found[0] = counts[below] >> 1
 
     @cuda.jit(device=True)
     def write(
         i, z, y, x, tag, low, high, mean, variance, corner, level, lows, highs, means, variances
     ):
         """As `put`."""
+        i = types.uint64(i)
         if axes == 3:
             corner[i, 0] = z
         corner[i, axes - 2] = y
@@ -1109,163 +1300,183 @@ def _kernels(axes, tile, by_variance, whole):
         if by_variance:
             variances[i] = variance
 
-    @cuda.jit(device=True)
-    def lower_node(
-        index, level, base, below, shape, limit, least, most,
-        lows, highs, sums, spreads, counts, starts,
-        corner, level_of, leaf_lows, leaf_highs, means, variances,
-    ):  # fmt: skip
-        """Write a block that is a leaf, and tell its children where their leaves go."""
-        tall, wide = _blocks_along(shape[1], level), _blocks_along(shape[2], level)
-        z, rest = index // (tall * wide), index % (tall * wide)
-        y, x = rest // wide, rest % wide
-        node = base + index
-        start = starts[node]
-        if start >= 0:
-            voxels = _voxels(shape, level, z, y, x)
-            low, high, spread = lows[node], highs[node], types.float64(0)
-            if by_variance:
-                spread = spreads[node]
-            if not is_split(low, high, spread, voxels, level, limit, least, most):
-                write(
-                    start, z << level, y << level, x << level, level, low, high,
-                    sums[node] / voxels, spread / voxels,
-                    corner, level_of, leaf_lows, leaf_highs, means, variances,
-                )  # fmt: skip
-                start = types.int64(-1)
-        deep = _blocks_along(shape[0], level - 1)
-        tall, wide = _blocks_along(shape[1], level - 1), _blocks_along(shape[2], level - 1)
-        for j in range(fan):
-            down, behind, beside = 2 * z + j // 4, 2 * y + j // 2 % 2, 2 * x + j % 2
-            if down < deep and behind < tall and beside < wide:
-                child = below + (down * tall + behind) * wide + beside
-                starts[child] = start
-                if start >= 0:
-                    start += counts[child]
-
     @cuda.jit
-    def scatter_level(
-        level, count, base, below, depth, height, width, limit, least, most,
-        lows, highs, sums, spreads, counts, starts,
+    def place_tiles(
+        count, top, depth, height, width, lows, highs, sums, spreads, counts, starts,
         corner, level_of, leaf_lows, leaf_highs, means, variances,
     ):  # fmt: skip
+        """Where the leaves of each tile go, or -1 where it is not split; write those that are not.
+
+        A thread goes from the block that holds everything down to its tile. A leaf that is larger
+        is written by the first tile in it.
+        """
         index = types.int64(cuda.grid(1))
-        if index < count:
-            lower_node(
-                index, level, base, below, (depth, height, width), limit, least, most,
-                lows, highs, sums, spreads, counts, starts,
+        if index >= count:
+            return
+        shape = (depth, height, width)
+        z, y, x = _place_in(index, _blocks_along(height, tile), _blocks_along(width, tile))
+        start, base = types.int64(0), types.int64(counts.size - 1)
+        level = types.int64(top)
+        while level >= tile:
+            up = level - tile
+            down, behind, beside = z >> up, y >> up, x >> up
+            tall, wide = _blocks_along(height, level), _blocks_along(width, level)
+            node = types.uint64(base + (down * tall + behind) * wide + beside)
+            if counts[node] & 1 == 0:
+                if down << up == z and behind << up == y and beside << up == x:
+                    voxels = _voxels(shape, level, down, behind, beside)
+                    spread = spreads[node] / voxels if by_variance else types.float64(0)
+                    write(
+                        start, z << tile, y << tile, x << tile, level, lows[node], highs[node],
+                        sums[node] / voxels, spread,
+                        corner, level_of, leaf_lows, leaf_highs, means, variances,
+                    )  # fmt: skip
+                start = types.int64(-1)
+                level = types.int64(0)
+            elif level > tile:
+                deep, tall, wide = (
+                    _blocks_along(depth, level - 1), _blocks_along(height, level - 1),
+                    _blocks_along(width, level - 1),
+                )  # fmt: skip
+                base -= deep * tall * wide
+                up -= 1
+                own = (z >> up & 1) * 4 + (y >> up & 1) * 2 + (x >> up & 1)
+                for j in range(fan - 1):
+                    dz, dy, dx = 2 * down + j // 4, 2 * behind + j // 2 % 2, 2 * beside + j % 2
+                    if j < own and dz < deep and dy < tall and dx < wide:
+                        start += counts[types.uint64(base + (dz * tall + dy) * wide + dx)] >> 1
+            level -= 1
+        starts[types.uint64(index)] = start
+
+    @cuda.jit(device=True)
+    def list_cell(m, at, splits, room, codes):
+        """Note the leaves in a cell that is split, from entry `at` on."""
+        z, y, x = place(m, tile - 2)
+        for j in range(fan):
+            down, behind, beside = (
+                4 * z + (j >> 2) * 2,
+                4 * y + (j >> 1 & 1) * 2,
+                4 * x + (j & 1) * 2,
+            )
+            deep, tall, wide = block_size(room, 2, down, behind, beside)
+            first = (m * fan + j) * fan
+            if deep * tall * wide > 0:
+                if splits >> j & 1:
+                    for k in range(fan):
+                        if (k >> 2) < deep and (k >> 1 & 1) < tall and (k & 1) < wide:
+                            codes[types.uint32(at)] = first + k
+                            at = types.int32(at + 1)
+                else:
+                    codes[types.uint32(at)] = first | 1 << 12
+                    at = types.int32(at + 1)
+
+    @cuda.jit(device=True)
+    def list_leaves(t, m, splits, room, counts, codes):
+        """Note the leaves that begin in a cell: where in the tile, in Morton order, and the level.
+
+        A thread goes from the tile down to its cell. A larger leaf is noted by the first cell in it
+        """
+        at = types.int32(t * voxels_of_tile)
+        inside = False
+        for level in range(tile, 1, -1):
+            shift = axes * (level - 2)
+            here = types.int32(t * above + first_of(level) + (m >> shift))
+            count = counts[types.uint32(here)]
+            if not inside:
+                if count & 1 == 0:
+                    if count > 0 and m & ((1 << shift) - 1) == 0:
+                        codes[types.uint32(at)] = m * fan * fan | level << 12
+                    inside = True
+                elif level > 2:
+                    child = t * above + fan * (here - t * above) + 1
+                    own = m >> (shift - axes) & (fan - 1)
+                    for j in range(fan - 1):
+                        if j < own:
+                            at = types.int32(at + (counts[types.uint32(child + j)] >> 1))
+        if not inside:
+            list_cell(m, at, splits, room, codes)
+
+    @cuda.jit(device=True)
+    def write_leaf(
+        code, i, values, shape, at, room, base, lows, highs, sums, spreads,
+        corner, level_of, leaf_lows, leaf_highs, means, variances,
+    ):  # fmt: skip
+        level, first = types.int32(code >> 12), types.int32(code & 4095)
+        z, y, x = place(first, tile)
+        down, behind, beside = at[0] + z, at[1] + y, at[2] + x
+        if level == 0:
+            value = values[types.uint64((down * shape[1] + behind) * shape[2] + beside)]
+            write(
+                i, down, behind, beside, 0, value, value, types.float64(value), types.float64(0),
+                corner, level_of, leaf_lows, leaf_highs, means, variances,
+            )  # fmt: skip
+        else:
+            entry = first >> axes * level
+            if level == 1:
+                entry = above + (entry & (fan - 1)) * cells + (entry >> axes)
+            else:
+                entry += first_of(level)
+            entry = types.uint32(base + entry)
+            voxels = types.float64(voxels_in(room, types.int32(1 << level), z, y, x))
+            spread = spreads[entry] / voxels if by_variance else types.float64(0)
+            write(
+                i, down, behind, beside, level, lows[entry], highs[entry],
+                sums[entry] / voxels, spread,
                 corner, level_of, leaf_lows, leaf_highs, means, variances,
             )  # fmt: skip
 
     @cuda.jit
-    def scatter_crown(
-        level, top, base, depth, height, width, limit, least, most,
-        lows, highs, sums, spreads, counts, starts,
-        corner, level_of, leaf_lows, leaf_highs, means, variances,
-    ):  # fmt: skip
-        """All levels from `top`, whose first block is `base`, down to `level`, by one block."""
-        shape = (depth, height, width)
-        if cuda.threadIdx.x == 0:
-            starts[base] = 0
-        cuda.syncthreads()
-        while top >= level:
-            count = _blocks_along(depth, top) * _blocks_along(height, top)
-            count *= _blocks_along(width, top)
-            under = _blocks_along(depth, top - 1) * _blocks_along(height, top - 1)
-            below = base - under * _blocks_along(width, top - 1)
-            for index in range(types.int64(cuda.threadIdx.x), count, types.int64(cuda.blockDim.x)):
-                lower_node(
-                    index, top, base, below, shape, limit, least, most,
-                    lows, highs, sums, spreads, counts, starts,
-                    corner, level_of, leaf_lows, leaf_highs, means, variances,
-                )  # fmt: skip
-            cuda.syncthreads()
-            base = below
-            top -= 1
-
-    @cuda.jit
     def emit_tiles(
-        values, depth, height, width, limit, least, most, all_starts,
+        values, depth, height, width, limit, least, most, starts,
         corner, level_of, leaf_lows, leaf_highs, means, variances,
     ):  # fmt: skip
-        """Write the leaves of a tile."""
-        lows = cuda.shared.array(nodes, values.dtype)
-        highs = cuda.shared.array(nodes, values.dtype)
-        sums = cuda.shared.array(nodes, types.float64)
-        spreads = cuda.shared.array(nodes if by_variance else 1, types.float64)
-        counts = cuda.shared.array(nodes, types.int32)
-        starts = cuda.shared.array(nodes, types.int32)
+        """Write the leaves of the tiles that are split, side by side."""
+        lows = cuda.shared.array(all_nodes, values.dtype)
+        highs = cuda.shared.array(all_nodes, values.dtype)
+        sums = cuda.shared.array(all_nodes, number)
+        spreads = cuda.shared.array(spread_nodes, types.float64)
+        counts = cuda.shared.array(all_above, types.int32)
+        actives = cuda.shared.array(tiles, types.uint8)
+        codes = cuda.shared.array(all_voxels, types.uint16)
         shape = (depth, height, width)
-        first = all_starts[cuda.blockIdx.x]
-        if first < 0:
-            return
-        at = corner_of(types.int64(cuda.blockIdx.x), shape)
-        build(values, shape, at, limit, least, most, lows, highs, sums, spreads, counts)
-        m = types.int64(cuda.threadIdx.x)
-        base = types.int64(nodes - 1)
-        count = types.int64(1)
-        if m == 0:
-            starts[base] = 0
-        for level in range(tile, 0, -1):
-            cuda.syncthreads()
-            below = base - count * fan
-            if m < count:
-                z, y, x = place(m, level)
-                z += at[0] >> level
-                y += at[1] >> level
-                x += at[2] >> level
-                inside = z << level < shape[0] and y << level < shape[1] and x << level < shape[2]
-                start = types.int64(-1)
-                if inside:
-                    start = types.int64(starts[base + m])
-                if start >= 0:
-                    voxels = _voxels(shape, level, z, y, x)
-                    low, high = lows[base + m], highs[base + m]
-                    spread = types.float64(0)
-                    if by_variance:
-                        spread = spreads[base + m]
-                    if not is_split(low, high, spread, voxels, level, limit, least, most):
-                        write(
-                            first + start, z << level, y << level, x << level, level, low, high,
-                            sums[base + m] / voxels, spread / voxels,
-                            corner, level_of, leaf_lows, leaf_highs, means, variances,
-                        )  # fmt: skip
-                        start = types.int64(-1)
-                for j in range(fan):
-                    down, behind, beside = 2 * z + j // 4, 2 * y + j // 2 % 2, 2 * x + j % 2
-                    half = level - 1
-                    there = down << half < shape[0] and behind << half < shape[1]
-                    if there and beside << half < shape[2]:
-                        if level > 1:
-                            starts[below + m * fan + j] = start
-                            if start >= 0:
-                                start += counts[below + m * fan + j]
-                        elif start >= 0:
-                            value = values[down, behind, beside]
-                            write(
-                                first + start, down, behind, beside, 0, value, value,
-                                types.float64(value), types.float64(0),
-                                corner, level_of, leaf_lows, leaf_highs, means, variances,
-                            )  # fmt: skip
-                            start += 1
-            base = below
-            count *= fan
+        first = types.int64(cuda.blockIdx.x) * tiles
+        t, m = types.int32(cuda.threadIdx.x // cells), types.int32(cuda.threadIdx.x % cells)
+        at = corner_of(first + t, shape)
+        active = at[0] < depth and starts[types.uint64(first + t)] >= 0
+        room = room_at(at, shape)
+        splits = build(
+            values, shape, at, room, active, actives, limit, least, most,
+            lows, highs, sums, spreads, counts,
+        )  # fmt: skip
+        if active:
+            list_leaves(t, m, splits, room, counts, codes)
+        cuda.syncthreads()
+        for other in range(cuda.threadIdx.x // crew, tiles, threads // crew):
+            if actives[types.uint32(other)]:
+                start = starts[types.uint64(first + other)]
+                at = corner_of(first + other, shape)
+                room = room_at(at, shape)
+                count = counts[types.uint32(other * above)] >> 1
+                for k in range(cuda.threadIdx.x % crew, count, crew):
+                    write_leaf(
+                        codes[types.uint32(other * voxels_of_tile + k)], start + k,
+                        values, shape, at, room, other * nodes, lows, highs, sums, spreads,
+                        corner, level_of, leaf_lows, leaf_highs, means, variances,
+                    )  # fmt: skip
 
     return SimpleNamespace(
+        tiles=tiles,
         threads=threads,
         survey_tiles=survey_tiles,
         gather_level=gather_level,
         gather_crown=gather_crown,
-        scatter_level=scatter_level,
-        scatter_crown=scatter_crown,
+        place_tiles=place_tiles,
         emit_tiles=emit_tiles,
     )
 
 
-def _kernels_for(plan, rule):
-    return _kernels(
-        2 if plan.flat else 3, plan.tile, rule.by_variance, rule.limit.dtype.kind == "u"
-    )  # fmt: skip
+def _kernels_for(values, plan, rule):
+    return _kernels(2 if plan.flat else 3, plan.tile, rule.by_variance, np.dtype(values.dtype))
 
 
 def _crown(plan) -> int:
@@ -1296,12 +1507,12 @@ def table_arrays(xp, dtype, plan: Plan, rule: Rule) -> Table:
 
 def gather_cuda(values, plan: Plan, rule: Rule, table: Table, found, stream=0) -> None:
     """Measure every block. `found` gets the number of leaves, and 1 where a sum is not finite."""
-    kernels = _kernels_for(plan, rule)
-    values, found = launch.device_array(values), launch.device_array(found)
+    kernels = _kernels_for(values, plan, rule)
+    values, found = launch.device_array(values.reshape(-1)), launch.device_array(found)
     table = tuple(map(launch.device_array, table))
     shape, rest = tuple(map(int, plan.shape)), (rule.limit[0], rule.least, rule.most)
     counts, bases = np.diff(plan.bases).tolist(), plan.bases.tolist()
-    tiles = counts[0], kernels.threads, stream
+    tiles = launch.blocks(counts[0], kernels.tiles), kernels.threads, stream
     kernels.survey_tiles[tiles](values, *shape, *rest, *table, found)
     crown = min(_crown(plan), len(counts))
     for k in range(1, crown):
@@ -1317,28 +1528,19 @@ def gather_cuda(values, plan: Plan, rule: Rule, table: Table, found, stream=0) -
 
 
 def scatter_cuda(values, plan: Plan, rule: Rule, table: Table, starts, leaves: Leaves, stream=0):
-    """Write the leaves."""
-    kernels = _kernels_for(plan, rule)
-    values, starts = launch.device_array(values), launch.device_array(starts)
+    """Write the leaves; `starts` is scratch, one for each tile."""
+    kernels = _kernels_for(values, plan, rule)
+    values, starts = launch.device_array(values.reshape(-1)), launch.device_array(starts)
     if not rule.by_variance:
         leaves = leaves._replace(variance=table.spreads)  # nothing is written there
     table = tuple(map(launch.device_array, table))
     leaves = tuple(map(launch.device_array, leaves))
     shape, rest = tuple(map(int, plan.shape)), (rule.limit[0], rule.least, rule.most)
-    counts, bases = np.diff(plan.bases).tolist(), plan.bases.tolist()
-    crown = min(_crown(plan), len(counts))
-    first, top = plan.tile + crown, plan.tile + len(counts) - 1
-    kernels.scatter_crown[1, _CROWN_BLOCK, stream](
-        first, top, bases[-2], *shape, *rest, *table, starts, *leaves
-    )
-    for k in range(crown - 1, 0, -1):
-        where = launch.blocks(counts[k], _BLOCK), _BLOCK, stream
-        level = plan.tile + k
-        kernels.scatter_level[where](
-            level, counts[k], bases[k], bases[k - 1], *shape, *rest, *table, starts, *leaves
-        )
-    tiles = counts[0], kernels.threads, stream
-    kernels.emit_tiles[tiles](values, *shape, *rest, starts, *leaves)
+    tiles, top = starts.size, plan.tile + len(plan.grids) - 1
+    where = launch.blocks(tiles, _BLOCK), _BLOCK, stream
+    kernels.place_tiles[where](tiles, top, *shape, *table, starts, *leaves)
+    where = launch.blocks(tiles, kernels.tiles), kernels.threads, stream
+    kernels.emit_tiles[where](values, *shape, *rest, starts, *leaves)
 
 
 def cuda_signatures():
@@ -1347,27 +1549,26 @@ def cuda_signatures():
 
     whole, real, i64 = types.uint64, types.float64, types.int64
     signatures = []
-    kinds = (types.uint8, types.uint16, types.int32, types.int64, types.uint64)
-    cases = [(2, kind, whole, False) for kind in kinds]
-    for axes in (2, 3):
-        cases += [(axes, types.float32, real, False), (axes, types.float32, real, True)]
-    cases += [(2, types.float64, real, False), (3, types.uint16, whole, False)]
-    for axes, kind, limit, by_variance in cases:
-        kernels = _kernels(axes, CUDA_TILE[axes], by_variance, limit is whole)
-        narrow = not by_variance and kind in (types.uint8, types.uint16, types.float32)
+    cases = [(2, kind, False) for kind in ("u1", "u2", "i4", "i8", "u8", "f4", "f8")]
+    cases += [(2, "u1", True), (2, "f4", True), (3, "u2", False), (3, "f4", False), (3, "f4", True)]
+    cases += [(3, "f8", True)]
+    for axes, name, by_variance in cases:
+        dtype = np.dtype(name)
+        kind, limit = from_dtype(dtype), real if by_variance or dtype.kind == "f" else whole
+        kernels = _kernels(axes, CUDA_TILE[axes], by_variance, dtype)
+        narrow = not by_variance and np.result_type(dtype, np.float32) == np.float32
         mean = types.float32 if narrow else real
-        image, sizes, rest = line(kind, 3), (i64,) * 3, (limit, i64, i64)
+        sizes, rest = (i64,) * 3, (limit, i64, i64)
         table = (line(kind), line(kind), line(real), line(real), line(i64))
         leaves = (line(types.int32, 2), line(types.uint8), line(kind), line(kind), line(mean),
                   line(real))  # fmt: skip
         starts = found = line(i64)
-        level, crown = (*(i64,) * 4, *sizes, *rest), (*(i64,) * 3, *sizes, *rest)
+        level = (*(i64,) * 4, *sizes, *rest)
         signatures += [
-            (kernels.survey_tiles, (image, *sizes, *rest, *table, found), 96),
+            (kernels.survey_tiles, (line(kind), *sizes, *rest, *table, found), 96),
             (kernels.gather_level, (*level, *table), 96),
             (kernels.gather_crown, (*level, *table, found), 96),
-            (kernels.scatter_level, (*level, *table, starts, *leaves), 96),
-            (kernels.scatter_crown, (*crown, *table, starts, *leaves), 96),
-            (kernels.emit_tiles, (image, *sizes, *rest, starts, *leaves), 96),
+            (kernels.place_tiles, (i64, i64, *sizes, *table, starts, *leaves), 96),
+            (kernels.emit_tiles, (line(kind), *sizes, *rest, starts, *leaves), 96),
         ]
     return signatures

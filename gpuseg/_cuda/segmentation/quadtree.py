@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._backend import Unserved, array_namespace, asnumpy, cuda_stream
+from ..._backend import array_namespace, asnumpy, cuda_stream
 from ..._cpu.segmentation import quadtree as cpu
 from ...kernels import leaves as made
 from ...kernels import quadtree as kernel
@@ -23,16 +23,14 @@ def quadtree(image, *, threshold, criterion, min_size, max_size):
     if bad:
         raise ValueError(cpu.BAD)
     leaves = kernel.leaf_arrays(xp, count, values.dtype, cpu.mean_type(image, rule), plan, rule)
-    starts = xp.empty(plan.nodes, np.int64)
+    starts = xp.empty(int(plan.bases[1]), np.int64)
     kernel.scatter_cuda(values, plan, rule, table, starts, leaves, stream)
     return cpu.as_type(leaves, image.dtype)
 
 
 def paint_leaves(corner, *, level, values, shape):
-    if len(shape) == 3 and max(shape) > 2**21:
-        raise Unserved("an axis of over 2^21 voxels has no Morton order in 64 bits")
     xp = array_namespace(corner)
     out = xp.empty(shape, values.dtype)
-    codes = xp.empty(len(corner), np.int64)
-    made.paint_cuda(corner, values, codes, out, cuda_stream(corner))
+    firsts = xp.full(made.tile_count(shape), -1, np.int64)
+    made.paint_cuda(corner, values, firsts, out, cuda_stream(corner))
     return out
