@@ -278,7 +278,7 @@ def explained_variation(image, labels):
     if is_dask(image) or is_dask(labels):
         return run(explained_variation, image, labels)
     xp = array_namespace(image)
-    flat, numbers = compact(xp.asarray(labels))
+    flat, numbers = compact(beside(labels, image))
     values = image.reshape(-1)
     values = values.astype(xp.uint8) if values.dtype == bool else values
     sums, sizes = region_sums(values, flat, numbers.size)
