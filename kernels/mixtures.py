@@ -31,12 +31,13 @@ def blocks(pixels: int) -> int:
 
 
 def factors(features: int, *, diagonal: bool):
-    """The features that are multiplied in the sums of a class, -1 for none: (sums, 2)."""
+    """The features that are multiplied in the sums of a class: (sums, 2). The one after the last
+    is 1 everywhere."""
     second = [(q, s) for q in range(features) for s in range(q + 1)]
     if diagonal:
         second = [(q, q) for q in range(features)]
-    first = [(q, -1) for q in range(features)]
-    return np.array([(-1, -1), *first, *second], np.int32)
+    first = [(q, features) for q in range(features)]
+    return np.array([(features, features), *first, *second], np.int32)
 
 
 def fits(features: int, classes: int, *, diagonal: bool) -> bool:
@@ -45,7 +46,7 @@ def fits(features: int, classes: int, *, diagonal: bool) -> bool:
 
 
 def _bytes(features, classes, sums) -> int:
-    return 8 * ((classes + features) * BLOCK + sums * LANES)
+    return 8 * ((classes + features + 1) * BLOCK + sums * LANES)
 
 
 @cuda.jit(device=True)
@@ -107,8 +108,7 @@ def _add_up_block(room, mine):
     return total
 
 
-# Half as many threads would have room on a processor without the limit.
-@cuda.jit(max_registers=None if launch.simulating() else 96)
+@cuda.jit
 def add_moments(values, labels, model, diagonal, pairs, sums):
     """Sums of the classes over the pixels of each block, and in a last column the log likelihood.
 
@@ -120,7 +120,8 @@ def add_moments(values, labels, model, diagonal, pairs, sums):
     features, classes = values.shape[0], model.shape[0]
     each = pairs.shape[0]
     count = classes * each
-    base = (classes + features) * BLOCK
+    room[(classes + features) * BLOCK + p] = 1
+    base = (classes + features + 1) * BLOCK
     for t in range(p, count * LANES, BLOCK):
         room[base + t] = 0
     likelihood = types.float64(0)
@@ -144,16 +145,12 @@ def add_moments(values, labels, model, diagonal, pairs, sums):
         cuda.syncthreads()
         for t in range(p // LANES, count, BLOCK // LANES):
             c = t // each
-            q = pairs[t - c * each, 0]
-            s = pairs[t - c * each, 1]
+            at = c * BLOCK + lane
+            q = (classes + pairs[t - c * each, 0]) * BLOCK + lane
+            s = (classes + pairs[t - c * each, 1]) * BLOCK + lane
             total = types.float64(0)
-            for j in range(lane, BLOCK, LANES):
-                term = room[c * BLOCK + j]
-                if q >= 0:
-                    term *= room[(classes + q) * BLOCK + j]
-                if s >= 0:
-                    term *= room[(classes + s) * BLOCK + j]
-                total += term
+            for k in range(0, BLOCK, LANES):
+                total += room[at + k] * room[q + k] * room[s + k]
             room[base + t * LANES + lane] += total
     cuda.syncthreads()
     for t in range(p, count, BLOCK):
@@ -225,6 +222,6 @@ def cuda_signatures():
     table, model = types.float32[:, ::1], types.float64[:, ::1]
     labels, flag = types.int32[::1], types.boolean
     return [
-        (add_moments, (table, labels, model, flag, types.int32[:, ::1], model), 96),
+        (add_moments, (table, labels, model, flag, types.int32[:, ::1], model), 100),
         (classify, (table, model, flag, labels, types.float32[::1], types.float64[::1]), 88),
     ]

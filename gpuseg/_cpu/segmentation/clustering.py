@@ -339,7 +339,13 @@ def run_mixture(
     start = steps.moments_of_labels(table, labels, n_components, diagonal)
     del labels
     mixture, n_iter = fitted(
-        partial(steps.moments, table), table.shape[1], start, max_iter, tol, reg_covar, in_order=named
+        partial(steps.moments, table),
+        table.shape[1],
+        start,
+        max_iter,
+        tol,
+        reg_covar,
+        in_order=named,
     )
     labels, chances, likelihood = steps.classified(table, mixture, probabilities)
     shape = image.shape[:-1]
