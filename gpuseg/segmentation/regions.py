@@ -72,7 +72,7 @@ def watershed(
     lines run on the CPU.
 
     The CPU needs up to 30 bytes a pixel beside image and markers, CUDA 24 bytes beside the result,
-    and 24 more to sort values that take more than 16 bits.
+    and 24 more to sort values that are float64, below 0 in float32, or integers 2**31 apart.
 
     References
     ----------
