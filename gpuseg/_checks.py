@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 
-from ._backend import array_namespace, is_cupy, is_dask, no_dask_form
+from ._backend import array_namespace, asnumpy, is_cupy, is_dask, no_dask_form
 
 
 def as_array(x, name: str):
@@ -115,7 +115,9 @@ def _checked_chunk(chunk, check, name: str):
 
 def beside(x, other):
     """An array where another one is: in its memory, or lazy as one of them."""
-    return x if is_dask(x) or is_dask(other) else array_namespace(other).asarray(x)
+    if is_dask(x) or is_dask(other):
+        return x
+    return array_namespace(other).asarray(x) if is_cupy(other) else asnumpy(x)
 
 
 def axis(x, name: str, ndim: int) -> int:
@@ -150,7 +152,7 @@ def mask_array(mask, image, name: str = "mask"):
         return mask
     if not mask.any():
         raise ValueError(f"{name} selects no element")
-    return array_namespace(image).asarray(mask) if is_cupy(image) else mask
+    return beside(mask, image)
 
 
 def same_shape(x, other, name: str, others_name: str) -> None:

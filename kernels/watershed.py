@@ -8,8 +8,9 @@ neighbour's. That is the order of a queue by value and age, but for the age of e
 is always before the pixels that it reaches, so there is exactly one solution, whatever the order
 in which pixels are visited.
 
-A block takes a tile and a rim of one pixel into shared memory, lets the tile settle for some rounds
-and writes back what changed; tiles that changed, and those around them, are visited again.
+A block takes a tile and a rim of one pixel into shared memory, lets the tile settle and writes back
+what changed. Where that is at the border of the tile, those around it are visited again; and so is
+a tile that did not settle in some rounds.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from . import launch
 # more than the level before it rose, or, above those, the steps since. What nothing has reached:
 UNREACHED = np.int64(2**63 - 1)
 _STEPS = 1 << 31
-_ROUNDS = 4 if launch.simulating() else 16
-# The largest tiles and their rims: 16 x 16, or 4 x 8 x 8.
+_ROUNDS = 4 if launch.simulating() else 64
+# The largest tiles and their rims: 16 x 32, or 4 x 8 x 8.
 _ROOM = 400 if launch.simulating() else 1024
 
 
 def tile_shape(shape) -> tuple[int, int, int]:
     if launch.simulating():
         return (1, 4, 4) if shape[0] == 1 else (2, 4, 4)
-    return (1, 16, 16) if shape[0] == 1 else (4, 8, 8)
+    return (1, 16, 32) if shape[0] == 1 else (4, 8, 8)
 
 
 def tile_grid(shape) -> tuple[int, int, int]:
@@ -57,7 +58,7 @@ def start(levels, markers, inside, keys):
 
 @cuda.jit
 def settle(levels, markers, inside, steps, tz, ty, tx, gy, gx, keys, labels, active, again):
-    """Let one tile settle for some rounds; `levels` and the others are of three axes."""
+    """Let one tile settle; `levels` and the others are of three axes. It is active no more."""
     key = cuda.shared.array(_ROOM, types.int64)
     name = cuda.shared.array(_ROOM, types.int32)
     moved = cuda.shared.array(2, types.int32)
@@ -98,8 +99,12 @@ def settle(levels, markers, inside, steps, tz, ty, tx, gy, gx, keys, labels, act
         free = inside[z, y, x] != 0 and markers[z, y, x] == 0
         level = types.int64(levels[z, y, x])
     cuda.syncthreads()
+    # All threads have seen that it is.
+    if t == 0:
+        active[tile] = 0
     old_key = key[here] if lz < tz else UNREACHED
     old_name = name[here] if lz < tz else types.int32(0)
+    settled = False
     for _ in range(_ROUNDS):
         best = UNREACHED
         label = types.int32(0)
@@ -117,18 +122,27 @@ def settle(levels, markers, inside, steps, tz, ty, tx, gy, gx, keys, labels, act
                 else:
                     best = (best >> 32 << 32) | _STEPS
         cuda.syncthreads()
-        if free:
+        changes = free and (best != key[here] or label != name[here])
+        if changes:
             key[here] = best
             name[here] = label
-        cuda.syncthreads()
+        if cuda.syncthreads_or(types.int32(changes)) == 0:
+            settled = True
+            break
     if free and (key[here] != old_key or name[here] != old_name):
         keys[z, y, x] = key[here]
         labels[z, y, x] = name[here]
-        moved[0] = 1
+        inner = ly > 0 and ly < ty - 1 and lx > 0 and lx < tx - 1
+        if not (inner and (flat or (lz > 0 and lz < tz - 1))):
+            moved[0] = 1
     cuda.syncthreads()
-    # Whoever looks at this tile, and itself, looks again.
-    if moved[0] != 0 and cuda.threadIdx.x == 0:
+    if t == 0 and not settled:
+        again[tile] = 1
+    # Whoever sees what changed looks again.
+    if moved[0] != 0 and t == 0:
         for k in range(27):
+            if k == 13:
+                continue
             nz = gz + k // 9 - 1
             ny = tile // gx % gy + k // 3 % 3 - 1
             nx = tile % gx + k % 3 - 1
@@ -136,17 +150,21 @@ def settle(levels, markers, inside, steps, tz, ty, tx, gy, gx, keys, labels, act
                 again[(nz * gy + ny) * gx + nx] = 1
 
 
-def settle_cuda(levels, markers, inside, steps, keys, labels, active, again, stream=0) -> None:
-    """One visit of all active tiles; the next ones are marked in `again`."""
+def settle_cuda(
+    levels, markers, inside, steps, keys, labels, active, again, stream=0, *, visits=1
+) -> None:
+    """So many visits of all active tiles, from `active`. The next ones are marked in `again`, which
+    holds nothing before; the two change places after each visit."""
     shape = levels.shape
     tile = tile_shape(shape)
     _, gy, gx = tile_grid(shape)
     arrays = (levels, markers, inside, steps)
     levels, markers, inside, steps = map(launch.device_array, arrays)
     keys, labels, active, again = map(launch.device_array, (keys, labels, active, again))
-    settle[active.size, int(np.prod(tile)), stream](
-        levels, markers, inside, steps, *tile, gy, gx, keys, labels, active, again
-    )
+    visit = settle[active.size, int(np.prod(tile)), stream]
+    for _ in range(visits):
+        visit(levels, markers, inside, steps, *tile, gy, gx, keys, labels, active, again)
+        active, again = again, active
 
 
 def start_cuda(levels, markers, inside, keys, stream=0) -> None:

@@ -9,10 +9,21 @@ from hypothesis import strategies as st
 
 import gpuseg
 from gpuseg.metrics import (
+    Tally,
     adapted_rand_error,
+    binary_accuracy,
     boundary_recall,
+    classification_report,
+    confusion_matrix,
+    dice,
     explained_variation,
     hit_map,
+    jaccard,
+    mean_absolute_error,
+    mean_squared_error,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
     undersegmentation_error,
     variation_of_information,
 )
@@ -120,3 +131,43 @@ LABELS = np.ones((2, 3), int)
 def test_bad_input(call, error, message):
     with gpuseg.using("cpu"), pytest.raises(error, match=message):
         call()
+
+
+_PAIRED = (
+    adapted_rand_error,
+    binary_accuracy,
+    boundary_recall,
+    classification_report,
+    confusion_matrix,
+    dice,
+    jaccard,
+    mean_absolute_error,
+    mean_squared_error,
+    undersegmentation_error,
+    variation_of_information,
+)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixed", [False, True])
+def test_scores_of_arrays_on_a_device(rng, mixed):
+    """What SciPy and scikit-learn finish takes no array of a device."""
+    true, found = rng.random((2, 20, 31)) < 0.4
+    score = rng.random((20, 31)).astype(np.float32)
+    labels = rng.integers(0, 9, (20, 31))
+    with gpuseg.using("cuda"):
+        there = [gpuseg.asarray(x) for x in (true, found, score, labels)]
+    mine = true if mixed else there[0]
+    for function in _PAIRED:
+        np.testing.assert_equal(function(mine, there[1]), function(true, found))
+        np.testing.assert_equal(function(there[0], found), function(true, found))
+    for function in (precision_recall_curve, roc_curve):
+        for ours, theirs in zip(function(mine, there[2]), function(true, score)):
+            np.testing.assert_allclose(ours, theirs)
+    assert roc_auc_score(mine, there[2]) == pytest.approx(roc_auc_score(true, score))
+    image = score if mixed else there[2]
+    assert explained_variation(image, there[3]) == pytest.approx(explained_variation(score, labels))
+    tally = Tally()
+    tally.add(mine, there[1])
+    assert tally.dice() == dice(true, found)
+    assert np.array_equal(tally.confusion_matrix(), confusion_matrix(true, found))

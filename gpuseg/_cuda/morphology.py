@@ -1,8 +1,11 @@
 """Morphology: the same code, which calls cuCIM for CuPy's arrays."""
 
-from .._backend import array_namespace
+import numpy as np
+
+from .._backend import array_namespace, cuda_stream
 from .._cpu import morphology as shared
-from .._cpu.morphology import large, large_labels, reconstruction
+from .._cpu.morphology import large_labels, reconstruction
+from ..kernels.sizes import add_up_sizes_cuda
 from .measure import label
 
 __all__ = [
@@ -39,5 +42,8 @@ white_tophat = _grey("white_tophat")
 def remove_small_objects(ar, *, most, connectivity):
     if ar.dtype != bool:
         return large_labels(ar, most)
-    labels, _ = label(ar, background=0, connectivity=connectivity)
-    return large(labels, most)
+    labels, count = label(ar, background=0, connectivity=connectivity)
+    sizes = array_namespace(ar).zeros(count + 1, np.uint64)
+    add_up_sizes_cuda(labels.reshape(-1), sizes, cuda_stream(ar))
+    # The background has no size.
+    return (sizes > most)[labels]

@@ -269,5 +269,5 @@ class KMeans(Saved, cluster.KMeans):
     def _transform(self, X):
         if issparse(X):
             return scikit_learn(lambda: super(KMeans, self)._transform(X), "sparse tables")
-        X = self._check_test_data(X)  # from `fit_transform` it comes as it was given
+        X = self._check_test_data(on_host(X))  # from `fit_transform` it comes as it was given
         return run(center_distances, X, self.cluster_centers_)

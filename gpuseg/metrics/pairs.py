@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._backend import run
+from .._backend import asnumpy, run
 
 
 class Pairs(NamedTuple):
@@ -25,4 +25,5 @@ class Pairs(NamedTuple):
 
 def pair_counts(first, second) -> Pairs:
     """Count the pairs of two integer or bool arrays of one shape."""
-    return Pairs(*run(pair_counts, first, second))
+    # Of CuPy arrays they come back as such, to the few pairs that scikit-learn and SciPy take.
+    return Pairs(*map(asnumpy, run(pair_counts, first, second)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import array_namespace, is_dask, ndimage, run
+from .._backend import array_namespace, is_cupy, is_dask, ndimage, run
 from .._checks import (
     beside,
     finite_array,
@@ -63,7 +63,9 @@ def boundary_hits(y_true, y_pred, tolerance: int) -> tuple[int, int]:
     if is_dask(y_true) or is_dask(y_pred):
         return run(boundary_hits, y_true, y_pred, tolerance)
     hits = total = 0
-    for here in pieces(y_true.shape, tolerance + 1):
+    # Each piece of a device array costs launches and a wait.
+    most = 1 << 23 if is_cupy(y_true) else None
+    for here in pieces(y_true.shape, tolerance + 1, most=most):
         # A boundary is seen from the pixels on both sides of it.
         first = max(0, here.start - tolerance - 1)
         around = slice(first, here.stop + tolerance + 1)
@@ -278,7 +280,7 @@ def explained_variation(image, labels):
     if is_dask(image) or is_dask(labels):
         return run(explained_variation, image, labels)
     xp = array_namespace(image)
-    flat, numbers = compact(xp.asarray(labels))
+    flat, numbers = compact(beside(labels, image))
     values = image.reshape(-1)
     values = values.astype(xp.uint8) if values.dtype == bool else values
     sums, sizes = region_sums(values, flat, numbers.size)

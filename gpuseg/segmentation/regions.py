@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import is_dask, run
+from .._backend import is_cupy, is_dask, run
 from .._checks import (
     as_array,
     finite_array,
@@ -72,7 +72,7 @@ def watershed(
     lines run on the CPU.
 
     The CPU needs up to 30 bytes a pixel beside image and markers, CUDA 24 bytes beside the result,
-    and 24 more to sort values that take more than 16 bits.
+    and 24 more to sort values that are float64, below 0 in float32, or integers 2**31 apart.
 
     References
     ----------
@@ -213,7 +213,7 @@ def flood_fill(
     given, image = image, real_array(image)
     if in_place and (given is not image or is_dask(image) or not _writeable(image)):
         raise ValueError("in_place needs an array in native byte order that can be written")
-    value = np.asarray(new_value)
+    value = np.asarray(new_value.item() if is_cupy(new_value) else new_value)
     fits = value.ndim == 0 and value.dtype.kind in "buif"
     if not fits or (image.dtype.kind in "biu" and value.astype(image.dtype) != value):
         raise ValueError(f"new_value must be a number that {image.dtype} holds, got {new_value!r}")
@@ -229,7 +229,7 @@ def flood_fill(
         image, seed_point, footprint=footprint, connectivity=connectivity, tolerance=tolerance
     )
     out = image if in_place else image.copy()
-    out[there] = value
+    out[there] = value.astype(image.dtype)[()]
     return out
 
 

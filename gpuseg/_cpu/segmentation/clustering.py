@@ -24,6 +24,10 @@ class Steps(NamedTuple):
     rounded: Callable  # (column, offset, factor, step, row of the table)
     sums: Callable  # (table, centers) -> sums and counts, float64, in host memory
     nearest: Callable  # (table, centers) -> labels and squared distances
+    # Of a mixture, see the functions of these names.
+    moments: Callable  # (table, mixture)
+    moments_of_labels: Callable  # (table, labels, count, diagonal)
+    classified: Callable  # (table, mixture, probabilities)
 
 
 def kmeans(image, *, features, weights, mask, n_clusters, init, random_state, max_iter, tol):
@@ -145,11 +149,13 @@ def _rows(table, chosen):
 def _mean_variance(table) -> float:
     """Summed in pieces, in float64, and rounded, so that it is the same everywhere."""
     count = table.shape[1]
+    # Each piece of a device array costs launches and a wait.
+    size = _PIECE if array_namespace(table) is np else _PIECE << 9
     squares = total = 0.0
     for row in table:
         mean = float(row.sum(dtype=np.float64)) / count
-        for at in range(0, count, _PIECE):
-            piece = row[at : at + _PIECE].astype(np.float64) - mean
+        for at in range(0, count, size):
+            piece = row[at : at + size].astype(np.float64) - mean
             # Not by BLAS, whose threads wait for each other where other work has the cores.
             squares += float(np.square(piece, out=piece).sum())
         total += squares / count
@@ -266,16 +272,16 @@ def part_start(steps, table, n_clusters, units, chosen):
 
 
 def part_moments(steps, table, mixture):
-    return moments(table, mixture)
+    return steps.moments(table, mixture)
 
 
 def part_moments_of_nearest(steps, table, centers, diagonal):
     labels, _ = steps.nearest(table, centers)
-    return moments_of_labels(table, labels, len(centers), diagonal)
+    return steps.moments_of_labels(table, labels, len(centers), diagonal)
 
 
 def part_classified(steps, table, mixture, probabilities):
-    return classified(table, mixture, probabilities)
+    return steps.classified(table, mixture, probabilities)
 
 
 def spread(values, shape, mask, outside):
@@ -299,9 +305,6 @@ def _nearest(table, centers):
     distances = np.empty(table.shape[1], np.float32)
     kernel.nearest_cpu(table, centers, labels, distances)
     return labels, distances
-
-
-CPU = Steps(_rounded, kernel.sums_cpu, _nearest)
 
 
 # --- mixtures ---------------------------------------------------------------------------------
@@ -333,12 +336,18 @@ def run_mixture(
         centers = centers[np.argsort(centers[:, 0], kind="stable")]
     labels, _ = steps.nearest(table, centers.astype(np.float32))
     diagonal = covariance_type == "diag"
-    start = moments_of_labels(table, labels, n_components, diagonal)
+    start = steps.moments_of_labels(table, labels, n_components, diagonal)
     del labels
     mixture, n_iter = fitted(
-        partial(moments, table), table.shape[1], start, max_iter, tol, reg_covar, in_order=named
+        partial(steps.moments, table),
+        table.shape[1],
+        start,
+        max_iter,
+        tol,
+        reg_covar,
+        in_order=named,
     )
-    labels, chances, likelihood = classified(table, mixture, probabilities)
+    labels, chances, likelihood = steps.classified(table, mixture, probabilities)
     shape = image.shape[:-1]
     labels = spread(labels, shape, mask, -1)
     if chances is not None:
@@ -494,3 +503,6 @@ def classified(table, mixture, probabilities):
         return (likelihood.sum(),)
 
     return labels, chances, float(_total(_in_pieces(one, table))[0])
+
+
+CPU = Steps(_rounded, kernel.sums_cpu, _nearest, moments, moments_of_labels, classified)

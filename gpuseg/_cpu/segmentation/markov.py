@@ -20,6 +20,7 @@ class Steps(NamedTuple):
     sweep: Callable
     energy: Callable  # (values, labels, model, beta) -> energy
     clusters: Callable  # a kmeans
+    class_sums: Callable  # see the function of this name
 
 
 def markov_random_field(image, **options):
@@ -42,13 +43,14 @@ def run_markov(
     values, offsets = clustering.feature_table(table_steps, image, None, (), None)
     smooth = image if start is None else start
     start = _classes(steps, smooth, init, n_classes, mask, random_state)
-    prior, means, stds = _parameters(values, start, n_classes, prior)
+    prior, means, stds = _parameters(steps, values, start, n_classes, prior)
     labels = start.reshape((1,) * (3 - len(shape)) + shape)
     model = model_of(xp, prior, means, stds)
     beta = int(np.rint(beta * kernel.UNIT))
-    noise = xp.asarray(kernel.gumbel_table())
+    heats = schedule(iterations, temperature)
+    noise = noise_for(xp, heats)
     energies = [steps.energy(values, labels, model, beta)] if everything else []
-    for sweep, heat in enumerate(schedule(iterations, temperature)):
+    for sweep, heat in enumerate(heats):
         changed = 0
         for parity in (0, 1):
             seed = seed_of(random_state, sweep, parity)
@@ -73,6 +75,11 @@ def schedule(iterations: int, temperature) -> list[int]:
         return [0] * iterations
     falling = np.geomspace(*temperature, iterations)
     return [int(t) for t in np.rint(falling * kernel.UNIT)] + [0] * 50
+
+
+def noise_for(xp, heats):
+    """The table of the noise; of no length for descents alone, which look nothing up in it."""
+    return xp.asarray(kernel.gumbel_table() if any(heats) else np.empty(0, np.int32))
 
 
 def seed_of(random_state: int, sweep: int, parity: int) -> int:
@@ -124,11 +131,11 @@ def _classes(steps, image, init, n_classes, mask, random_state):
     return labels
 
 
-def _parameters(values, labels, n_classes, prior):
+def _parameters(steps, values, labels, n_classes, prior):
     """Prior, means and standard deviations of the classes, (classes,) and (classes, channels)."""
-    sums, counts = class_sums(values, labels, n_classes)
+    sums, counts = steps.class_sums(values, labels, n_classes)
     means = means_of(sums, counts)
-    squares, _ = class_sums(values, labels, n_classes, means)
+    squares, _ = steps.class_sums(values, labels, n_classes, means)
     return parameters(means, squares, counts, prior)
 
 
@@ -199,4 +206,4 @@ def chances_of(values, padded, prior, means, stds, beta):
     return costs
 
 
-_CPU = Steps(kernel.sweep_cpu, kernel.energy_cpu, clustering.kmeans)
+_CPU = Steps(kernel.sweep_cpu, kernel.energy_cpu, clustering.kmeans, class_sums)

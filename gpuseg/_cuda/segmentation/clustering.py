@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..._backend import array_namespace, asnumpy, cuda_stream
+from ..._cpu.segmentation import clustering as cpu
 from ..._cpu.segmentation.clustering import Steps, run_kmeans, run_mixture, run_part
 from ...kernels import clustering as kernel
+from ...kernels import mixtures
 
 # Elements that are in float64 at a time.
 _PIECE = 1 << 24
@@ -47,4 +51,72 @@ def _nearest(table, centers):
     return labels, distances
 
 
-CUDA = Steps(_rounded, _sums, _nearest)
+# --- mixtures ---------------------------------------------------------------------------------
+
+
+def _moments(table, mixture):
+    diagonal = mixture.covariances.ndim == 2
+    if not mixtures.fits(*mixture.means.shape[::-1], diagonal=diagonal):
+        return cpu.moments(table, mixture)
+    xp = array_namespace(table)
+    *sums, likelihood = _added(table, xp.empty(0, xp.int32), _model(mixture), diagonal)
+    return *sums, float(likelihood)
+
+
+def _moments_of_labels(table, labels, count, diagonal):
+    if not mixtures.fits(len(table), count, diagonal=diagonal):
+        return cpu.moments_of_labels(table, labels, count, diagonal)
+    return _added(table, labels, np.zeros((count, 1)), diagonal)[:-1]
+
+
+def _added(table, labels, model, diagonal):
+    """Sums of the classes, of the features and of their products; and the log likelihood."""
+    xp, features = array_namespace(table), len(table)
+    pairs = mixtures.factors(features, diagonal=diagonal)
+    parts = xp.empty((mixtures.blocks(table.shape[1]), len(model) * len(pairs) + 1))
+    mixtures.add_moments_cuda(
+        table, labels, xp.asarray(model), diagonal, xp.asarray(pairs), parts, cuda_stream(table)
+    )
+    total = asnumpy(parts.sum(axis=0))
+    counts, sums, products = np.split(total[:-1].reshape(len(model), -1), [1, 1 + features], axis=1)
+    if not diagonal:
+        square = np.empty((len(model), features, features))
+        for (q, s), product in zip(pairs[1 + features :], products.T):
+            square[:, q, s] = square[:, s, q] = product
+        products = square
+    return counts[:, 0], sums, products, total[-1]
+
+
+def _model(mixture):
+    """The rows of `mixtures`: a constant, the mean, factors of differences from it."""
+    rows = []
+    for weight, mean, covariance in zip(*mixture):
+        if covariance.ndim == 1:
+            factor = np.sqrt(covariance)
+            scales = 1 / factor
+        else:
+            lower = np.linalg.cholesky(covariance)
+            factor = np.diag(lower)
+            scales = np.linalg.inv(lower)[np.tril_indices(mean.size)]
+        constant = np.log(weight) - 0.5 * mean.size * np.log(2 * np.pi) - np.log(factor).sum()
+        rows.append(np.concatenate([[constant], mean, scales]))
+    return np.stack(rows)
+
+
+def _classified(table, mixture, probabilities):
+    diagonal = mixture.covariances.ndim == 2
+    if not mixtures.fits(*mixture.means.shape[::-1], diagonal=diagonal):
+        return cpu.classified(table, mixture, probabilities)
+    xp, count = array_namespace(table), table.shape[1]
+    labels = xp.empty(count, xp.int32)
+    chances = xp.empty(len(mixture.weights) * count if probabilities else 0, xp.float32)
+    likelihoods = xp.empty(mixtures.blocks(count))
+    mixtures.classify_cuda(
+        table, xp.asarray(_model(mixture)), diagonal, labels, chances, likelihoods,
+        cuda_stream(table),
+    )  # fmt: skip
+    chances = chances.reshape(-1, count) if probabilities else None
+    return labels, chances, float(likelihoods.sum())
+
+
+CUDA = Steps(_rounded, _sums, _nearest, _moments, _moments_of_labels, _classified)

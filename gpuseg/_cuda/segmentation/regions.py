@@ -11,7 +11,7 @@ from ...kernels import watershed as kernel
 from ..filters.hysteresis import flood_masks
 from ..measure import label
 
-# Visits between two looks at whether there is anything left to do.
+# Visits between two looks at whether there is anything left to do; an even number.
 _VISITS = 8
 
 
@@ -53,7 +53,7 @@ def watershed(image, *, markers, connectivity, offset, mask, compactness, waters
         raise Unserved("the watershed kernel takes up to 3 axes")
     xp, shape = array_namespace(image), image.shape
     if markers is None or isinstance(markers, int):
-        markers = xp.asarray(_own_markers(asnumpy(image), markers, connectivity, mask))
+        markers = _own_markers(image, markers, connectivity, mask)
     dtype = markers.dtype if markers.dtype != bool else np.dtype(np.int64)
     if int(markers.min()) < -(2**31) or int(markers.max()) >= 2**31:
         raise Unserved("markers past 2**31 are for the CPU")
@@ -68,26 +68,31 @@ def watershed(image, *, markers, connectivity, offset, mask, compactness, waters
     kernel.start_cuda(*(part.reshape(-1) for part in flat), stream)
     steps = xp.asarray(kernel.neighbour_steps(box, connectivity))
     active = xp.ones(int(np.prod(kernel.tile_grid(box))), xp.uint8)
+    again = xp.zeros_like(active)
     while active.any():
-        for _ in range(_VISITS):
-            again = xp.zeros_like(active)
-            kernel.settle_cuda(levels, markers, inside, steps, keys, labels, active, again, stream)
-            active = again
+        kernel.settle_cuda(
+            levels, markers, inside, steps, keys, labels, active, again, stream, visits=_VISITS
+        )
     return labels.reshape(shape).astype(dtype)
 
 
 def _own_markers(image, count, connectivity, mask):
-    """Local minima, numbered, or a grid: made on the host, as scikit-image does."""
+    """Local minima, numbered (on the host), or a grid: those of scikit-image."""
     from scipy import ndimage
     from skimage.morphology import local_minima
-    from skimage.util import regular_seeds
+    from skimage.util import regular_grid
 
-    mask = np.ones(image.shape, bool) if mask is None else asnumpy(mask)
+    xp = array_namespace(image)
     if count is None:
-        minima = local_minima(image, connectivity=connectivity) & mask
+        minima = local_minima(asnumpy(image), connectivity=connectivity)
+        minima = minima if mask is None else minima & asnumpy(mask)
         structure = ndimage.generate_binary_structure(image.ndim, connectivity)
-        return ndimage.label(minima, structure)[0]
-    return regular_seeds(image.shape, int(count / (mask.sum() / image.size))) * mask
+        return xp.asarray(ndimage.label(minima, structure)[0])
+    share = 1.0 if mask is None else int(xp.count_nonzero(mask)) / image.size
+    markers = xp.zeros(image.shape, int)
+    grid = markers[regular_grid(image.shape, int(count / share))]
+    grid[...] = xp.arange(1, grid.size + 1).reshape(grid.shape)
+    return markers if mask is None else markers * mask
 
 
 def _levels(image):
@@ -96,5 +101,11 @@ def _levels(image):
     if image.dtype == bool or (image.dtype.kind in "ui" and image.dtype.itemsize <= 2):
         low = 0 if image.dtype == bool else int(np.iinfo(image.dtype).min)
         return image.astype(xp.int32) - np.int32(low)
+    least = image.min()
+    if image.dtype.kind in "ui" and int(image.max()) - int(least) < 2**31 - 1:
+        return (image - least).astype(xp.int32)
+    if image.dtype == np.float32 and float(least) >= 0:
+        # The bits of such numbers are in their order, but for a zero with a sign.
+        return xp.abs(image).view(xp.int32)
     _, ranks = xp.unique(image, return_inverse=True)
     return ranks.astype(xp.int32).reshape(image.shape)

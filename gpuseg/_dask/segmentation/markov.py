@@ -150,8 +150,8 @@ def _parameters(rounds, table, n_classes: int, most, count: int, prior):
 
     def total(means, *, squares):
         steps = [sum_step(m, count, squares=squares) for m in most]
-        add = partial(whole.class_sums, n_classes=n_classes, means=means, steps=steps)
-        parts = [report for _, report in rounds.go(partial(_class_sums, table, add))]
+        options = {"n_classes": n_classes, "means": means, "steps": steps}
+        parts = [report for _, report in rounds.go(partial(_class_sums, table, options))]
         return tuple(sum(column) for column in zip(*parts))
 
     sums, counts = total(None, squares=False)
@@ -160,13 +160,13 @@ def _parameters(rounds, table, n_classes: int, most, count: int, prior):
     return whole.parameters(means, squares, counts, prior)
 
 
-def _class_sums(table, add, place, image, labels):
+def _class_sums(table, options, place, image, labels):
     core = place.inner(labels)
-    return core, None, markov_part(_summed, place.inner(image), core, table, add)
+    return core, None, markov_part(_summed, place.inner(image), core, table, options)
 
 
-def _summed(steps, table_steps, image, labels, table, add):
-    return add(table(table_steps, image, labels), labels)
+def _summed(steps, table_steps, image, labels, table, options):
+    return steps.class_sums(table(table_steps, image, labels), labels, **options)
 
 
 def _table(scales, steps, image, labels):
@@ -237,7 +237,7 @@ def _sweeps(steps, table_steps, image, labels, place, batch):
     xp, field = array_namespace(image), batch.field
     values = field.table(table_steps, image, labels)
     model = tuple(map(xp.asarray, field.model))
-    noise = xp.asarray(kernel.gumbel_table())
+    noise = whole.noise_for(xp, batch.heats)
     energy = None
     if batch.everything:
         energy = _Energy(steps, values, place, model, field.beta, labels.shape)
