@@ -5,6 +5,7 @@ import pytest
 
 from gpuseg._cpu.segmentation import quadtree as cpu
 from gpuseg._cuda.segmentation import quadtree as cuda
+from gpuseg.kernels import leaves
 from gpuseg.kernels import quadtree as kernel
 
 RULE = {"threshold": 20, "criterion": "range", "min_size": 1, "max_size": None}
@@ -50,6 +51,22 @@ def test_levels_one_by_one(rng, monkeypatch, shape, criterion):
     assert_as_cpu(image, threshold=2.1, criterion=criterion)
     assert_as_cpu(image, threshold=2.1, criterion=criterion, max_size=4)
     assert_as_cpu(image, threshold=2.1, criterion=criterion, min_size=4)
+
+
+@pytest.mark.parametrize("shape", [(9, 66), (3, 5, 18)], ids=str)
+def test_painted_in_tiles_of_full_size(rng, monkeypatch, shape):
+    monkeypatch.setattr(leaves, "_TILE", {2: 6, 3: 4})
+    # There is a thread for each word of a tile's bits.
+    monkeypatch.setattr(leaves, "_BLOCK", 128)
+    leaves._painters.cache_clear()
+    try:
+        image = image_of(rng, shape)
+        tree = cpu.quadtree(image, **RULE)
+        numbers = {"level": tree.level, "values": np.arange(len(tree.level)), "shape": shape}
+        found, expected = (module.paint_leaves(tree.corner, **numbers) for module in (cuda, cpu))
+        np.testing.assert_array_equal(found, expected, strict=True)
+    finally:
+        leaves._painters.cache_clear()
 
 
 def test_spreads_are_rounded_as_on_the_cpu(rng):
