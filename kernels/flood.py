@@ -541,12 +541,13 @@ def _classify_kernel(apart):
     Which voxels are above `high` waits a word each where the parents of the piece's first runs
     will be: the next kernel takes them from there.
     """
+    loads = _LOADS // 2 if apart else _LOADS
 
     @cuda.jit
     def classify(values, low, seeds, high, length, width, count, slots, mask, bases, parents):
         scratch = cuda.shared.array(_SCRATCH, types.int64)
-        ahead = cuda.local.array(_LOADS, values.dtype)
-        ahead_seeds = cuda.local.array(_LOADS, seeds.dtype)
+        ahead = cuda.local.array(loads, values.dtype)
+        ahead_seeds = cuda.local.array(loads, seeds.dtype)
         lane = types.int64(cuda.laneid)
         piece = cuda.grid(1) // 32
         start = piece * 32
@@ -559,16 +560,16 @@ def _classify_kernel(apart):
         at = row * length + column * 32
         left = length - column * 32
         whole = length == width * 32 and start + 32 <= count
-        for k in range(0, part_of_word(count - start), _LOADS):
+        for k in range(0, part_of_word(count - start), loads):
             # Several loads on their way at once, then the votes.
             if whole:
-                for j in range(_LOADS):
+                for j in range(loads):
                     ahead[j] = values[types.uint64(at + lane + j * 32)]
                     if apart:
                         ahead_seeds[j] = seeds[types.uint64(at + lane + j * 32)]
-                at += _LOADS * 32
+                at += loads * 32
             else:
-                for j in range(_LOADS):
+                for j in range(loads):
                     ahead[j] = low
                     if apart:
                         ahead_seeds[j] = high
@@ -581,7 +582,7 @@ def _classify_kernel(apart):
                     if left <= 0:
                         left = types.int64(length)
             turn = types.int32(lane - k)
-            for j in range(_LOADS):
+            for j in range(loads):
                 within = warp.ballot(scratch, ahead[j] > low)
                 if apart:
                     above = warp.ballot(scratch, ahead_seeds[j] > high)
@@ -783,7 +784,8 @@ def _merge_kernels(valued, corners):
     """Join the runs that touch, one thread a word: first within each tile, then across tiles."""
     join_within = _join_function(valued, corners, within=True)
     join_across = _join_function(valued, corners, within=False)
-    numbers = 1 + TILE // 32 * (1024 if valued else 512)
+    pieces = TILE // 32
+    numbers = 1 + pieces * (1024 if valued else 512)
 
     @cuda.jit
     def merge_tiles(values, length, width, count, slots, mask, joins, bases, parents, near):
@@ -792,7 +794,7 @@ def _merge_kernels(valued, corners):
         In shared memory, where a tile's runs are counted from 1, and 0 is what is kept.
         """
         tops = cuda.shared.array(numbers, types.int32)
-        used = cuda.shared.array(TILE // 32, types.int32)
+        used = cuda.shared.array(pieces, types.int32)
         thread = types.int64(cuda.threadIdx.x)
         tile = types.int64(cuda.blockIdx.x) * TILE
         index = tile + thread
@@ -1001,7 +1003,7 @@ def cuda_signatures():
         table = (words, bases, line(number))
         images = kinds if number is types.uint32 else (types.float32,)
         signatures += [
-            *((classify_image, (line(k), k, line(k), k, *plan, *table), 88) for k in images),
+            *((classify_image, (line(k), k, line(k), k, *plan, *table), 104) for k in images),
             (_classify_masks, (line(byte), byte, line(byte), byte, *plan, *table), 88),
             (_paint_bytes, (*plan, *table, line(byte)), 88),
             (_paint_fours, (*plan, *table, words), 88),
@@ -1009,11 +1011,11 @@ def cuda_signatures():
         ]
     for number in (types.uint32, types.int32, types.int64):
         table = (words, words, bases, line(number), types.Array(types.int64, 2, "C"))
-        signatures += [(k, (words, *plan, *table), 88) for pair in _MASK_MERGES for k in pair]
+        signatures += [(k, (words, *plan, *table), 104) for pair in _MASK_MERGES for k in pair]
         if number is not types.uint32:
             compared = bits if number is types.int32 else (types.uint32,)
             signatures += [
-                (k, (line(kind), *plan, *table), 88)
+                (k, (line(kind), *plan, *table), 104)
                 for pair in _VALUE_MERGES for k in pair for kind in compared
             ]  # fmt: skip
     return signatures
