@@ -13,10 +13,11 @@ start before a word. `parents` is a union-find forest over these numbers, in whi
 above its child. Number 0 is the set of all that is kept: a run with a voxel above `high` starts out
 in it.
 
-Launches: classify, merge (and corners, where connectivity is above 1), paint. Nothing is read back
-to the host. For an image of N voxels with rows of whole words the tables take 2.2 N bytes
-(`tables`), more where rows are shorter than a word; by count of loads and stores the kernels move
-(image + 1.7) N bytes and some 16 a run.
+Launches: classify; merge_tiles, which joins runs within a block's words in shared memory, where an
+atomic costs little; merge, which joins those of two tiles; paint. Nothing is read back to the host.
+For an image of N voxels with rows of whole words the tables take 2.2 N bytes (`tables`), more where
+rows are shorter than a word; by count of loads and stores the kernels move (image + 2.2) N bytes
+and some 16 a run.
 """
 
 from __future__ import annotations
@@ -500,18 +501,8 @@ def root(parents, a):
             return parent
         # Not atomic: this may undo what another thread has just set, but that thread goes on to
         # join what it found here before with what it set. A root is never overwritten here.
-        parents[a] = above
+        parents[types.uint64(a)] = above
         a = above
-
-
-@cuda.jit(device=True)
-def top(parents, a):
-    """The root of a run, once nothing changes any more."""
-    parent = entry(parents, a)
-    while parent != a:
-        a = parent
-        parent = entry(parents, a)
-    return a
 
 
 @cuda.jit(device=True)
@@ -526,7 +517,7 @@ def unite(parents, a, b):
             a, b = b, a
         # The old value is the truth, whatever was read before. If b was no root any more, its
         # former parent has to be joined as well; that one is smaller, so this ends.
-        old = types.int64(cuda.atomic.min(parents, b, a))
+        old = types.int64(cuda.atomic.min(parents, types.uint64(b), a))
         if old == b:
             return
         b = old
@@ -686,9 +677,6 @@ def _join_function(valued, corners, within):
         shift,
     ):  # fmt: skip
         word = entry(mask, index)
-        if word == 0:
-            return
-        outer, at = divided(row, near[0, near.shape[1] - 3])
         joined = joined_bits(mask, joins, index, column, valued)
         starts = run_starts(word, joined, index)
         first = first_run(bases, index, slots) - shift
@@ -728,7 +716,10 @@ def _join_function(valued, corners, within):
                     other_ends &= ~((after & 1) << 31)
                 lefts = word & left & ~joined & ~other_joined
                 rights = word & right & ends & other_ends
-            if (todo | lefts | rights) == 0 or not _inside(outer, at, near, k):
+            if todo | lefts | rights == 0:
+                continue
+            outer, at = divided(row, near[0, near.shape[1] - 3])
+            if not _inside(outer, at, near, k):
                 continue
             around = types.int64(0)
             if not valued:
@@ -801,6 +792,7 @@ def _merge_kernels(valued, corners):
         lane = thread % 32
         piece = index // 32
         shift = tile // 32 * slots
+        word = types.int64(0)
         first = types.int64(0)
         kept_before = False
         row = types.int64(0)
@@ -821,9 +813,9 @@ def _merge_kernels(valued, corners):
             number = first
             while starts != 0:
                 bit = starts & -starts
-                tops[number] = number
-                if not valued and word & ~(word + bit) & high:
-                    tops[number] = 0
+                tops[types.uint64(number)] = (
+                    number if valued or word & ~(word + bit) & high == 0 else 0
+                )
                 number += 1
                 starts ^= bit
             if lane == 31 or index == count - 1:
@@ -832,7 +824,7 @@ def _merge_kernels(valued, corners):
         if kept_before:
             tops[first - 1] = 0
         cuda.syncthreads()
-        if index < count:
+        if word != 0:
             join_within(
                 values, length, width, slots, mask, joins, bases, tops, near, index, row, column,
                 tile, shift,
@@ -842,17 +834,18 @@ def _merge_kernels(valued, corners):
             first = piece * slots - shift + 1
             for number in range(first + lane, first + used[thread // 32], 32):
                 highest = root(tops, number)
-                parents[number + shift] = highest + shift if highest != 0 else 0
+                parents[types.uint64(number + shift)] = highest + shift if highest != 0 else 0
 
     @cuda.jit
     def merge(values, length, width, count, slots, mask, joins, bases, parents, near):
         index = types.int64(cuda.grid(1))
-        if index < count:
-            row, column = divided(index, width)
-            join_across(
-                values, length, width, slots, mask, joins, bases, parents, near, index, row, column,
-                index // TILE * TILE, 0,
-            )  # fmt: skip
+        if index >= count or entry(mask, index) == 0:
+            return
+        row, column = divided(index, width)
+        join_across(
+            values, length, width, slots, mask, joins, bases, parents, near, index, row, column,
+            index // TILE * TILE, 0,
+        )  # fmt: skip
 
     return merge_tiles, merge
 
@@ -891,11 +884,11 @@ def _kept_bits(mask, bases, parents, index, column, slots):
     number = first_run(bases, index, slots)
     # A one added to the lowest bit of a run clears the run, and carries into a bit that is none.
     ones = types.int64(0)
-    if word & 1 and not starts & 1 and top(parents, number - 1) == 0:
+    if word & 1 and not starts & 1 and root(parents, number - 1) == 0:
         ones = types.int64(1)
     while starts != 0:
         bit = starts & -starts
-        if top(parents, number) == 0:
+        if root(parents, number) == 0:
             ones |= bit
         number += 1
         starts ^= bit
