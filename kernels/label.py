@@ -294,6 +294,14 @@ def _classify_values(
         bases[index] = base
 
 
+@cuda.jit(device=True)
+def _label_of(parents, first, word, starts, base, bit):
+    """The label of a voxel of a word, of whose runs `base` start before in the piece."""
+    if word & bit:
+        return -entry(parents, run_of(first + base, starts, bit))
+    return types.int64(0)
+
+
 def _label_kernels(valued):
     """Count roots, number them, paint; a warp a piece, whose runs have numbers side by side."""
 
@@ -370,16 +378,23 @@ def _label_kernels(valued):
         at = row * length + column * 32
         left = length - column * 32
         bit = types.int64(1) << lane
+        if length == width * 32 and start + 32 <= count:
+            for k in range(32):
+                holder = types.int32(k)
+                its_word = warp.word_of_lane(scratch, word, holder)
+                its_starts = warp.word_of_lane(scratch, starts, holder)
+                its_base = warp.word_of_lane(scratch, base, holder)
+                label = _label_of(parents, first, its_word, its_starts, its_base, bit)
+                out[types.uint64(at + lane + k * 32)] = label
+            return
         for k in range(part_of_word(count - start)):
             holder = types.int32(k)
             its_word = warp.word_of_lane(scratch, word, holder)
             its_starts = warp.word_of_lane(scratch, starts, holder)
-            its_first = first + warp.word_of_lane(scratch, base, holder)
+            its_base = warp.word_of_lane(scratch, base, holder)
+            label = _label_of(parents, first, its_word, its_starts, its_base, bit)
             if lane < left:
-                label = types.int64(0)
-                if its_word & bit:
-                    label = entry(parents, run_of(its_first, its_starts, bit))
-                out[types.uint64(at + lane)] = -label
+                out[types.uint64(at + lane)] = label
             at += part_of_word(left)
             left -= 32
             if left <= 0:
