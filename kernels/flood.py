@@ -13,14 +13,16 @@ start before a word. `parents` is a union-find forest over these numbers, in whi
 above its child. Number 0 is the set of all that is kept: a run with a voxel above `high` starts out
 in it.
 
-Launches: classify, merge (and corners, where connectivity is above 1), paint. Nothing is read back
-to the host. For an image of N voxels with rows of whole words the tables take 2.2 N bytes
-(`tables`), more where rows are shorter than a word; by count of loads and stores the kernels move
-(image + 1.7) N bytes and some 16 a run.
+Launches: classify; merge_tiles, which joins runs within a block's words in shared memory, where an
+atomic costs little; merge, which joins those of two tiles; paint. Nothing is read back to the host.
+For an image of N voxels with rows of whole words the tables take 2.2 N bytes (`tables`), more where
+rows are shorter than a word; by count of loads and stores the kernels move (image + 2.2) N bytes
+and some 16 a run.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -353,7 +355,9 @@ def grow_runs(first, last, mask, grown, bases, parents):
 # --- CUDA --------------------------------------------------------------------------------------
 
 BLOCK = 32 if launch.simulating() else 256
-_LOADS = 8
+# Words whose runs are joined in shared memory, by a block of as many threads.
+TILE = 64 if launch.simulating() else 256
+_LOADS = 16
 _SCRATCH = warp.SCRATCH
 
 
@@ -393,15 +397,19 @@ def grid(plan: Layout) -> int:
     return launch.blocks(plan.pieces * 32, BLOCK)
 
 
+@functools.lru_cache(256)
 def neighbour_table(shape, connectivity: int):
     """The leading axes' lengths (row 0) and, a row each, the steps to the rows before a row.
 
     The last two columns are the difference of row numbers, and whether voxels that differ by one
-    along the row touch as well. The row before along the last leading axis comes last.
+    along the row touch as well. The row before along the last leading axis comes last. In row 0
+    the last column says whether all neighbours touch that there can be.
     """
     steps, deltas, wide = runs.neighbours(tuple(shape[:-1]), connectivity)
-    lead = np.array([[*shape[:-1], 0, 0]], np.int64)
-    return np.concatenate([lead, np.column_stack([steps, deltas, wide]).astype(np.int64)])
+    lead = np.array([[*shape[:-1], 0, connectivity == len(shape)]], np.int64)
+    table = np.concatenate([lead, np.column_stack([steps, deltas, wide]).astype(np.int64)])
+    table.flags.writeable = False
+    return table
 
 
 @cuda.jit(device=True)
@@ -410,7 +418,26 @@ def part_of_word(left):
     return left if left < 32 else types.int64(32)
 
 
+@cuda.jit(device=True)
+def divided(index, length):
+    """Quotient and remainder of numbers that are not negative.
+
+    In 32 bits where they are enough: there is no instruction for more, but a long subroutine.
+    """
+    if (index | length) >> 32 == 0:
+        quotient = types.int64(types.uint32(index) // types.uint32(length))
+    else:
+        quotient = types.int64(types.uint64(index) // types.uint64(length))
+    return quotient, index - quotient * length
+
+
 # --- runs and their numbers -------------------------------------------------------------------
+
+
+@cuda.jit(device=True)
+def entry(table, index):
+    """An entry of a table. The index is never negative, which Numba would look after."""
+    return types.int64(table[types.uint64(index)])
 
 
 @cuda.jit(device=True)
@@ -420,11 +447,11 @@ def joined_bits(mask, joins, index, column, valued):
     For masks that is every set voxel after a set one; with values, `joins` says it.
     """
     if valued:
-        return types.int64(joins[index])
-    word = types.int64(mask[index])
+        return entry(joins, index)
+    word = entry(mask, index)
     left = types.int64(0)
     if column > 0:
-        left = types.int64(mask[index - 1]) >> 31
+        left = entry(mask, index - 1) >> 31
     return word & ((word << 1) | left)
 
 
@@ -439,13 +466,22 @@ def run_starts(word, joined, index):
 @cuda.jit(device=True)
 def first_run(bases, index, slots):
     """The number of the first run that starts in a word, if one does."""
-    return 1 + (index // 32) * slots + types.int64(bases[index])
+    return 1 + (index // 32) * slots + entry(bases, index)
 
 
 @cuda.jit(device=True)
 def run_of(first, starts, bit):
     """The number of the run that holds `bit`: the last that starts up to there."""
     return first + warp.popcount(starts & (2 * bit - 1)) - 1
+
+
+@cuda.jit(device=True)
+def runs_used(mask, joins, bases, piece, width, count, valued):
+    """How many runs a piece has."""
+    index = piece * 32 + part_of_word(count - piece * 32) - 1
+    joined = joined_bits(mask, joins, index, divided(index, width)[1], valued)
+    starts = run_starts(entry(mask, index), joined, index)
+    return entry(bases, index) + warp.popcount(starts)
 
 
 # --- union-find -------------------------------------------------------------------------------
@@ -457,15 +493,15 @@ def run_of(first, starts, bit):
 def root(parents, a):
     """The root of a run; halves the way to it."""
     while True:
-        parent = types.int64(parents[a])
+        parent = entry(parents, a)
         if parent == a:
             return a
-        above = types.int64(parents[parent])
+        above = entry(parents, parent)
         if above == parent:
             return parent
         # Not atomic: this may undo what another thread has just set, but that thread goes on to
         # join what it found here before with what it set. A root is never overwritten here.
-        parents[a] = above
+        parents[types.uint64(a)] = above
         a = above
 
 
@@ -481,7 +517,7 @@ def unite(parents, a, b):
             a, b = b, a
         # The old value is the truth, whatever was read before. If b was no root any more, its
         # former parent has to be joined as well; that one is smaller, so this ends.
-        old = types.int64(cuda.atomic.min(parents, b, a))
+        old = types.int64(cuda.atomic.min(parents, types.uint64(b), a))
         if old == b:
             return
         b = old
@@ -491,68 +527,74 @@ def unite(parents, a, b):
 
 
 def _classify_kernel(apart):
-    """Masks, run numbers and initial sets; `apart` where seeds are in an array of their own."""
+    """Masks and run numbers; `apart` where seeds are in an array of their own.
+
+    Which voxels are above `high` waits a word each where the parents of the piece's first runs
+    will be: the next kernel takes them from there.
+    """
+    loads = _LOADS // 2 if apart else _LOADS
 
     @cuda.jit
     def classify(values, low, seeds, high, length, width, count, slots, mask, bases, parents):
         scratch = cuda.shared.array(_SCRATCH, types.int64)
-        ahead = cuda.local.array(_LOADS, values.dtype)
-        ahead_seeds = cuda.local.array(_LOADS, seeds.dtype)
+        ahead = cuda.local.array(loads, values.dtype)
+        ahead_seeds = cuda.local.array(loads, seeds.dtype)
         lane = types.int64(cuda.laneid)
         piece = cuda.grid(1) // 32
         start = piece * 32
         if start >= count:
             return
-        word = types.int64(0)
-        high_word = types.int64(0)
-        row = start // width
-        column = start - row * width
-        for k in range(0, part_of_word(count - start), _LOADS):
+        votes = types.uint32(0)
+        high_votes = types.uint32(0)
+        row, column = divided(start, width)
+        # The first voxel of a word, and how many its row has from there on.
+        at = row * length + column * 32
+        left = length - column * 32
+        whole = length == width * 32 and start + 32 <= count
+        for k in range(0, part_of_word(count - start), loads):
             # Several loads on their way at once, then the votes.
-            for j in range(_LOADS):
-                x = column * 32 + lane
-                ahead[j] = low
-                if apart:
-                    ahead_seeds[j] = high
-                if x < length and start + k + j < count:
-                    ahead[j] = values[row * length + x]
+            if whole:
+                for j in range(loads):
+                    ahead[j] = values[types.uint64(at + lane + j * 32)]
                     if apart:
-                        ahead_seeds[j] = seeds[row * length + x]
-                column += 1
-                if column == width:
-                    column = types.int64(0)
-                    row += 1
-            for j in range(_LOADS):
+                        ahead_seeds[j] = seeds[types.uint64(at + lane + j * 32)]
+                at += loads * 32
+            else:
+                for j in range(loads):
+                    ahead[j] = low
+                    if apart:
+                        ahead_seeds[j] = high
+                    if lane < left and at < values.size:
+                        ahead[j] = values[types.uint64(at + lane)]
+                        if apart:
+                            ahead_seeds[j] = seeds[types.uint64(at + lane)]
+                    at += part_of_word(left)
+                    left -= 32
+                    if left <= 0:
+                        left = types.int64(length)
+            turn = types.int32(lane - k)
+            for j in range(loads):
                 within = warp.ballot(scratch, ahead[j] > low)
                 if apart:
                     above = warp.ballot(scratch, ahead_seeds[j] > high)
                 else:
                     above = warp.ballot(scratch, ahead[j] > high)
-                if lane == k + j:
-                    word = within
-                    high_word = above & within
+                if turn == j:
+                    votes = types.uint32(within)
+                    high_votes = types.uint32(above & within)
         index = start + lane
-        left = warp.from_lane_before(scratch, word) >> 31
-        if lane == 0 or index % width == 0:
-            left = types.int64(0)
-        starts = word & ~((word << 1) | left)
+        word = types.int64(votes)
+        before = warp.from_lane_before(scratch, word) >> 31
+        if lane == 0 or types.uint32(column + lane) % types.uint32(width) == 0:
+            before = types.int64(0)
+        starts = word & ~((word << 1) | before)
         base = warp.sum_before(scratch, warp.popcount(starts))
-        number = 1 + piece * slots + base
         if index < count:
             mask[index] = word
             bases[index] = base
+            parents[1 + piece * slots + lane] = high_votes
         if index == 0:
             parents[0] = 0
-        while starts != 0:
-            bit = starts & -starts
-            run = word & ~(word + bit)
-            parents[number] = 0 if run & high_word else number
-            number += 1
-            starts ^= bit
-        # A run from the word before, of which only this word has seen that it is kept.
-        warp.sync(scratch)
-        if left & word and (word & ~(word + 1)) & high_word:
-            parents[piece * slots + base] = 0
 
     return classify
 
@@ -565,152 +607,153 @@ _classify_masks = _classify_kernel(apart=True)
 
 
 @cuda.jit(device=True)
-def _inside(row, near, k):
-    """Whether the row that step k leads to exists."""
-    for axis in range(near.shape[1] - 3, -1, -1):
-        length = near[0, axis]
-        before = row // length
-        at = row - before * length + near[k, axis]
-        if at < 0 or at >= length:
+def _inside(outer, at, near, k):
+    """Whether the row that step k leads to exists.
+
+    `at` is where a row is along the last leading axis, and `outer` the number of that line of rows.
+    """
+    last = near.shape[1] - 3
+    where = at + near[k, last]
+    if where < 0 or where >= near[0, last]:
+        return False
+    for axis in range(last - 1, 0, -1):
+        outer, where = divided(outer, near[0, axis])
+        where += near[k, axis]
+        if where < 0 or where >= near[0, axis]:
             return False
-        row = before
-    return True
+    if last == 0:
+        return True
+    where = outer + near[k, 0]
+    return where >= 0 and where < near[0, 0]
 
 
 @cuda.jit(device=True)
-def _detour(mask, index, there, row, width, near, k):
+def _detour(mask, index, there, at, width, near, k):
     """Voxels through which two rows are joined by other steps anyway.
 
     Rows r and r + d, and their neighbours before along the last leading axis, r - e and r + d - e:
     where all of them are set the way r, r - e, r + d - e, r + d exists. Where d has a part along
-    that axis one row is in between, r - e or r + d - e, and is enough. For d = -e there is none.
+    that axis one row is in between, r - e or r + d - e, and is enough. It always is where all
+    neighbours touch: then r - e touches r + d. For d = -e there is none.
     """
     last = near.shape[1] - 3
     step = near[k, last]
-    if k == near.shape[0] - 1 or (step == 0 and row % near[0, last] == 0):
+    if k == near.shape[0] - 1 or (step == 0 and at == 0):
         return types.int64(0)
+    full = near[0, last + 2] != 0
     bits = types.int64(0xFFFFFFFF)
     if step <= 0:
-        bits &= types.int64(mask[index - width])
-    if step >= 0:
-        bits &= types.int64(mask[there - width])
+        bits &= entry(mask, index - width)
+    if step > 0 or (step == 0 and not full):
+        bits &= entry(mask, there - width)
     return bits
 
 
-def _merge_kernels(valued):
-    """Join the runs that touch, one thread a word; with `valued`, only runs of equal `values`."""
+def _join_function(valued, corners, within):
+    """Join the runs of a word with those before that they touch; with `valued`, of equal `values`.
+
+    With `corners` also runs that touch one voxel further along the row. `tile` is the first word of
+    the tile. With `within`, only runs of the same tile are joined, and `parents` has the tile's
+    numbers, which are less by `shift`; else only runs of two tiles.
+    """
 
     @cuda.jit(device=True)
-    def equal(values, length, width, index, column, bit, delta, shift):
+    def equal(values, length, index, row, column, bit, delta, shift):
         """Whether a voxel of a word has the value of that `delta` rows and `shift` voxels away."""
         if not valued:
             return True
-        at = (index - column) // width * length + column * 32 + warp.popcount(bit - 1)
+        at = row * length + column * 32 + warp.popcount(bit - 1)
         return values[at] == values[at + delta * length + shift]
 
     @cuda.jit(device=True)
     def run_at(mask, joins, bases, slots, index, column, bit):
         joined = joined_bits(mask, joins, index, column, valued)
-        starts = run_starts(types.int64(mask[index]), joined, index)
+        starts = run_starts(entry(mask, index), joined, index)
         return run_of(first_run(bases, index, slots), starts, bit)
 
-    @cuda.jit
-    def merge(values, length, width, count, slots, mask, joins, bases, parents, near):
-        """Join runs across pieces, and with those that share a coordinate in the rows before."""
-        index = types.int64(cuda.grid(1))
-        if index >= count:
-            return
-        word = types.int64(mask[index])
-        if word == 0:
-            return
-        row = index // width
-        column = index - row * width
+    @cuda.jit(device=True)
+    def join(
+        values, length, width, slots, mask, joins, bases, parents, near, index, row, column, tile,
+        shift,
+    ):  # fmt: skip
+        word = entry(mask, index)
         joined = joined_bits(mask, joins, index, column, valued)
         starts = run_starts(word, joined, index)
-        first = first_run(bases, index, slots)
-        if index % 32 == 0 and joined & 1:
-            top = types.int64(1) << 31
-            unite(parents, run_at(mask, joins, bases, slots, index - 1, column - 1, top), first)
+        first = first_run(bases, index, slots) - shift
+        if index % 32 == 0 and joined & 1 and (index > tile) == within:
+            last = types.int64(1) << 31
+            before = run_at(mask, joins, bases, slots, index - 1, column - 1, last) - shift
+            unite(parents, before, first)
         for k in range(1, near.shape[0]):
             delta = near[k, near.shape[1] - 2]
+            wide = near[k, near.shape[1] - 1] if corners else types.int64(0)
             there = index + delta * width
             # The row may not exist, and these be bits of another: `_inside` has the last word.
-            if there < 0:
+            if there < 0 or (there + wide < tile if within else there - wide >= tile):
                 continue
-            both = word & types.int64(mask[there])
-            if both == 0:
-                continue
-            # Where both go on from their left, the voxels to their left join them.
+            other = entry(mask, there)
             other_joined = joined_bits(mask, joins, there, column, valued)
+            both = word & other
+            # Where both go on from their left, the voxels to their left join them.
             todo = both & ~(joined & other_joined)
-            if todo == 0 or not _inside(row, near, k):
+            if (there >= tile) != within:
+                todo = types.int64(0)
+            lefts = types.int64(0)
+            rights = types.int64(0)
+            if corners and wide:
+                # One voxel further along the row, where nothing upright does it.
+                left = other << 1
+                right = other >> 1
+                ends = ~(joined >> 1)
+                other_ends = ~(other_joined >> 1)
+                if column > 0:
+                    left |= entry(mask, there - 1) >> 31
+                if column + 1 < width:
+                    right |= (entry(mask, there + 1) & 1) << 31
+                    after = joined_bits(mask, joins, index + 1, column + 1, valued)
+                    ends &= ~((after & 1) << 31)
+                    after = joined_bits(mask, joins, there + 1, column + 1, valued)
+                    other_ends &= ~((after & 1) << 31)
+                lefts = word & left & ~joined & ~other_joined
+                rights = word & right & ends & other_ends
+            if todo | lefts | rights == 0:
+                continue
+            outer, at = divided(row, near[0, near.shape[1] - 3])
+            if not _inside(outer, at, near, k):
                 continue
             around = types.int64(0)
             if not valued:
-                around = _detour(mask, index, there, row, width, near, k)
-            other_starts = run_starts(types.int64(mask[there]), other_joined, there)
-            other_first = first_run(bases, there, slots)
+                around = _detour(mask, index, there, at, width, near, k)
+                if corners and near[0, near.shape[1] - 1]:
+                    # What touches a voxel and the one over there, of the row in between.
+                    lefts &= ~(around | (around << 1))
+                    rights &= ~(around | (around >> 1))
+                    around |= (around << 1) | (around >> 1)
+            other_starts = run_starts(other, other_joined, there)
+            other_first = first_run(bases, there, slots) - shift
             while todo != 0:
                 bit = todo & -todo
                 todo ^= bit
                 if (both & ~(both + bit)) & around:
                     continue
-                if equal(values, length, width, index, column, bit, delta, 0):
+                if equal(values, length, index, row, column, bit, delta, 0):
                     a = run_of(first, starts, bit)
                     unite(parents, a, run_of(other_first, other_starts, bit))
-
-    @cuda.jit
-    def merge_corners(values, length, width, count, slots, mask, joins, bases, parents, near):
-        """Join runs that touch one voxel further along the row, where nothing upright does it."""
-        index = types.int64(cuda.grid(1))
-        if index >= count:
-            return
-        word = types.int64(mask[index])
-        if word == 0:
-            return
-        row = index // width
-        column = index - row * width
-        joined = joined_bits(mask, joins, index, column, valued)
-        for k in range(1, near.shape[0]):
-            delta = near[k, near.shape[1] - 2]
-            there = index + delta * width
-            if there < 0 or not near[k, near.shape[1] - 1]:
-                continue
-            other = types.int64(mask[there])
-            other_joined = joined_bits(mask, joins, there, column, valued)
-            left = other << 1
-            right = other >> 1
-            ends = ~(joined >> 1)
-            other_ends = ~(other_joined >> 1)
-            if column > 0:
-                left |= types.int64(mask[there - 1]) >> 31
-            if column + 1 < width:
-                right |= (types.int64(mask[there + 1]) & 1) << 31
-                after = joined_bits(mask, joins, index + 1, column + 1, valued)
-                ends &= ~((after & 1) << 31)
-                after = joined_bits(mask, joins, there + 1, column + 1, valued)
-                other_ends &= ~((after & 1) << 31)
-            lefts = word & left & ~joined & ~other_joined
-            rights = word & right & ends & other_ends
-            if (lefts | rights) == 0 or not _inside(row, near, k):
-                continue
-            while lefts | rights:
-                shift = types.int64(-1)
+            while corners and lefts | rights:
+                beside = types.int64(-1)
                 todo = lefts
                 if lefts == 0:
-                    shift = types.int64(1)
+                    beside = types.int64(1)
                     todo = rights
                 bit = todo & -todo
-                if shift < 0:
+                if beside < 0:
                     lefts ^= bit
                 else:
                     rights ^= bit
-                if not equal(values, length, width, index, column, bit, delta, shift):
-                    continue
                 # The voxel over there may lie in the word before or after.
                 step = types.int64(0)
                 over = bit << 1
-                if shift < 0:
+                if beside < 0:
                     over = bit >> 1
                 if over == 0:
                     step = types.int64(-1)
@@ -718,27 +761,126 @@ def _merge_kernels(valued):
                 elif over >> 32:
                     step = types.int64(1)
                     over = types.int64(1)
-                a = run_at(mask, joins, bases, slots, index, column, bit)
-                b = run_at(mask, joins, bases, slots, there + step, column + step, over)
-                unite(parents, a, b)
+                if (there + step >= tile) != within:
+                    continue
+                if equal(values, length, index, row, column, bit, delta, beside):
+                    a = run_of(first, starts, bit)
+                    b = run_at(mask, joins, bases, slots, there + step, column + step, over)
+                    unite(parents, a, b - shift)
 
-    return merge, merge_corners
+    return join
 
 
-merge_masks, merge_mask_corners = _merge_kernels(valued=False)
-merge_values, merge_value_corners = _merge_kernels(valued=True)
+def _merge_kernels(valued, corners):
+    """Join the runs that touch, one thread a word: first within each tile, then across tiles."""
+    join_within = _join_function(valued, corners, within=True)
+    join_across = _join_function(valued, corners, within=False)
+    pieces = TILE // 32
+    numbers = 1 + pieces * (1024 if valued else 512)
+
+    @cuda.jit
+    def merge_tiles(values, length, width, count, slots, mask, joins, bases, parents, near):
+        """The first parents of all runs: the smallest of the tile that they connect to in it.
+
+        In shared memory, where a tile's runs are counted from 1, and 0 is what is kept.
+        """
+        tops = cuda.shared.array(numbers, types.int32)
+        used = cuda.shared.array(pieces, types.int32)
+        thread = types.int64(cuda.threadIdx.x)
+        tile = types.int64(cuda.blockIdx.x) * TILE
+        index = tile + thread
+        lane = thread % 32
+        piece = index // 32
+        shift = tile // 32 * slots
+        word = types.int64(0)
+        first = types.int64(0)
+        kept_before = False
+        row = types.int64(0)
+        column = types.int64(0)
+        if thread == 0:
+            tops[0] = 0
+        if index < count:
+            word = entry(mask, index)
+            row, column = divided(index, width)
+            joined = joined_bits(mask, joins, index, column, valued)
+            starts = run_starts(word, joined, index)
+            first = first_run(bases, index, slots) - shift
+            high = types.int64(0)
+            if not valued:
+                high = entry(parents, 1 + piece * slots + lane)
+            # A run from the word before, of which only this word has seen that it is kept.
+            kept_before = word & ~starts & 1 != 0 and word & ~(word + 1) & high != 0
+            number = first
+            while starts != 0:
+                bit = starts & -starts
+                tops[types.uint64(number)] = (
+                    number if valued or word & ~(word + bit) & high == 0 else 0
+                )
+                number += 1
+                starts ^= bit
+            if lane == 31 or index == count - 1:
+                used[thread // 32] = number - 1 - (piece * slots - shift)
+        cuda.syncthreads()
+        if kept_before:
+            tops[first - 1] = 0
+        cuda.syncthreads()
+        if word != 0:
+            join_within(
+                values, length, width, slots, mask, joins, bases, tops, near, index, row, column,
+                tile, shift,
+            )  # fmt: skip
+        cuda.syncthreads()
+        if piece * 32 < count:
+            first = piece * slots - shift + 1
+            for number in range(first + lane, first + used[thread // 32], 32):
+                highest = root(tops, number)
+                parents[types.uint64(number + shift)] = highest + shift if highest != 0 else 0
+
+    @cuda.jit
+    def merge(values, length, width, count, slots, mask, joins, bases, parents, near):
+        index = types.int64(cuda.grid(1))
+        if index >= count or entry(mask, index) == 0:
+            return
+        row, column = divided(index, width)
+        join_across(
+            values, length, width, slots, mask, joins, bases, parents, near, index, row, column,
+            index // TILE * TILE, 0,
+        )  # fmt: skip
+
+    return merge_tiles, merge
+
+
+_merge_mask_tiles, _merge_masks = _merge_kernels(valued=False, corners=False)
+_merge_mask_corner_tiles, _merge_mask_corners = _merge_kernels(valued=False, corners=True)
+_merge_value_tiles, _merge_values = _merge_kernels(valued=True, corners=False)
+_merge_value_corner_tiles, _merge_value_corners = _merge_kernels(valued=True, corners=True)
+_MASK_MERGES = (
+    (_merge_mask_tiles, _merge_masks), (_merge_mask_corner_tiles, _merge_mask_corners)
+)  # fmt: skip
+_VALUE_MERGES = (
+    (_merge_value_tiles, _merge_values), (_merge_value_corner_tiles, _merge_value_corners)
+)  # fmt: skip
+
+
+def merge_runs(values, plan, connectivity, mask, joins, bases, parents, near, stream) -> None:
+    """Join all runs that touch, or with `values` those of one value, all as device arrays."""
+    merges = _MASK_MERGES if values is None else _VALUE_MERGES
+    where = launch.blocks(plan.count, TILE), TILE, stream
+    for merge in merges[connectivity > 1]:
+        merge[where](mask if values is None else values, *map(np.int64, plan), mask, joins, bases,
+                     parents, near)  # fmt: skip
 
 
 # --- paint ------------------------------------------------------------------------------------
 
 
 @cuda.jit(device=True)
-def _kept_bits(mask, bases, parents, index, width, slots):
+def _kept_bits(mask, bases, parents, index, column, slots):
     """The voxels of a word whose runs are in set 0."""
-    word = types.int64(mask[index])
+    word = entry(mask, index)
     if word == 0:
         return word
-    starts = run_starts(word, joined_bits(mask, mask, index, index % width, False), index)
+    starts = run_starts(word, joined_bits(mask, mask, index, column, False), index)
     number = first_run(bases, index, slots)
     # A one added to the lowest bit of a run clears the run, and carries into a bit that is none.
     ones = types.int64(0)
@@ -762,26 +904,36 @@ def _paint_kernel(per):
         scratch = cuda.shared.array(_SCRATCH, types.int64)
         index = types.int64(cuda.grid(1))
         lane = types.int64(cuda.laneid)
-        if index - lane >= count:
+        start = index - lane
+        if start >= count:
             return
         kept = types.int64(0)
+        # The first voxel of a word, and how many there are.
         at = types.int64(0)
         size = types.int64(0)
         if index < count:
-            kept = _kept_bits(mask, bases, parents, index, width, slots)
-            row = index // width
-            at = row * length + (index - row * width) * 32
-            size = part_of_word(length - (index - row * width) * 32)
-        for k in range(0, part_of_word(count - (index - lane)), per):
+            row, column = divided(index, width)
+            kept = _kept_bits(mask, bases, parents, index, column, slots)
+            at = row * length + column * 32
+            size = part_of_word(length - column * 32)
+        whole = length == width * 32
+        x = (lane % lanes) * per
+        for k in range(0, part_of_word(count - start), per):
             holder = types.int32(k + lane // lanes)
-            word = warp.from_lane(scratch, kept, holder)
-            begin = warp.from_lane(scratch, at, holder)
-            end = warp.from_lane(scratch, size, holder)
-            x = (lane % lanes) * per
+            word = warp.word_of_lane(scratch, kept, holder)
+            begin = (start + k + lane // lanes) * 32
+            end = types.int64(32)
+            if not whole:
+                begin = warp.from_lane(scratch, at, holder)
+                end = warp.from_lane(scratch, size, holder)
+            elif start + holder >= count:
+                end = types.int64(0)
             if x < end:
-                bits = (word >> x) & (2**per - 1)
+                voxels = (word >> x) & (2**per - 1)
                 # Each bit to a byte of its own.
-                out[(begin + x) // per] = (bits * 0x00204081) & 0x01010101 if per == 4 else bits
+                out[types.uint64((begin + x) // per)] = (
+                    (voxels * 0x00204081) & 0x01010101 if per == 4 else voxels
+                )
 
     return paint
 
@@ -796,10 +948,10 @@ def _paint_bits(length, width, count, slots, mask, bases, parents, out):
     index = types.int64(cuda.grid(1))
     if index >= count:
         return
-    kept = _kept_bits(mask, bases, parents, index, width, slots)
+    row, column = divided(index, width)
+    kept = _kept_bits(mask, bases, parents, index, column, slots)
     row_bytes = (length + 7) // 8
-    row = index // width
-    at = (index - row * width) * 4
+    at = column * 4
     for k in range(4):
         if at + k < row_bytes:
             out[row * row_bytes + at + k] = (kept >> (8 * k)) & 255
@@ -825,9 +977,7 @@ def flood_cuda(values, low, seeds, high, plan, connectivity, *, near, mask, base
     )
     where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
     classify[where](values, low, seeds, high, *sizes, mask, bases, parents)
-    merge_masks[where](mask, *sizes, mask, mask, bases, parents, near)
-    if connectivity > 1:
-        merge_mask_corners[where](mask, *sizes, mask, mask, bases, parents, near)
+    merge_runs(None, plan, connectivity, mask, mask, bases, parents, near, stream)
     paint[where](*sizes, mask, bases, parents, out)
 
 
@@ -846,7 +996,7 @@ def cuda_signatures():
         table = (words, bases, line(number))
         images = kinds if number is types.uint32 else (types.float32,)
         signatures += [
-            *((classify_image, (line(k), k, line(k), k, *plan, *table), 88) for k in images),
+            *((classify_image, (line(k), k, line(k), k, *plan, *table), 104) for k in images),
             (_classify_masks, (line(byte), byte, line(byte), byte, *plan, *table), 88),
             (_paint_bytes, (*plan, *table, line(byte)), 88),
             (_paint_fours, (*plan, *table, words), 88),
@@ -854,9 +1004,11 @@ def cuda_signatures():
         ]
     for number in (types.uint32, types.int32, types.int64):
         table = (words, words, bases, line(number), types.Array(types.int64, 2, "C"))
-        signatures += [(k, (words, *plan, *table), 88) for k in (merge_masks, merge_mask_corners)]
+        signatures += [(k, (words, *plan, *table), 104) for pair in _MASK_MERGES for k in pair]
         if number is not types.uint32:
             compared = bits if number is types.int32 else (types.uint32,)
-            signatures += [(merge_values, (line(k), *plan, *table), 88) for k in compared]
-            signatures += [(merge_value_corners, (line(k), *plan, *table), 88) for k in compared]
+            signatures += [
+                (k, (line(kind), *plan, *table), 104)
+                for pair in _VALUE_MERGES for k in pair for kind in compared
+            ]  # fmt: skip
     return signatures

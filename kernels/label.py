@@ -23,17 +23,16 @@ from .bits import pack_rows
 from .flood import (
     BLOCK,
     classify_image,
-    first_run,
+    divided,
+    entry,
     grid,
     joined_bits,
-    merge_mask_corners,
-    merge_masks,
-    merge_value_corners,
-    merge_values,
+    merge_runs,
     part_of_word,
     root,
     run_of,
     run_starts,
+    runs_used,
 )
 from .runs import ONE, ZERO, coordinates, inside
 
@@ -249,126 +248,157 @@ def _classify_values(
     start = piece * 32
     if start >= count:
         return
-    word = types.int64(0)
-    joined = types.int64(0)
-    row = start // width
-    column = start - row * width
+    votes = types.uint32(0)
+    joined_votes = types.uint32(0)
+    row, column = divided(start, width)
+    # The first voxel of a word, and how many its row has from there on.
+    at = row * length + column * 32
+    left = length - column * 32
+    # Nothing is before the first voxel of all.
+    whole = length == width * 32 and start + 32 <= count and start > 0
     for k in range(0, part_of_word(count - start), _LOADS):
-        for j in range(_LOADS):
-            x = column * 32 + lane
-            ahead[j] = background
-            ahead_left[j] = background
-            if x < length and start + k + j < count:
-                ahead[j] = values[row * length + x]
-                if x > 0:
-                    ahead_left[j] = values[row * length + x - 1]
-            column += 1
-            if column == width:
-                column = types.int64(0)
-                row += 1
+        if whole:
+            for j in range(_LOADS):
+                ahead[j] = values[types.uint64(at + lane + j * 32)]
+                ahead_left[j] = values[types.uint64(at + lane + j * 32 - 1)]
+            at += _LOADS * 32
+        else:
+            for j in range(_LOADS):
+                ahead[j] = background
+                ahead_left[j] = background
+                if lane < left and at < values.size:
+                    ahead[j] = values[types.uint64(at + lane)]
+                    if lane > 0 or left < length:
+                        ahead_left[j] = values[types.uint64(at + lane - 1)]
+                at += part_of_word(left)
+                left -= 32
+                if left <= 0:
+                    left = types.int64(length)
+        turn = types.int32(lane - k)
         for j in range(_LOADS):
             is_set = ahead[j] != background
             within = warp.ballot(scratch, is_set)
             same = warp.ballot(scratch, is_set and ahead[j] == ahead_left[j])
-            if lane == k + j:
-                word = within
-                joined = same
+            if turn == j:
+                votes = types.uint32(within)
+                joined_votes = types.uint32(same)
     index = start + lane
-    starts = run_starts(word, joined, index)
-    runs = warp.popcount(starts)
-    base = warp.sum_before(scratch, runs)
+    joined = types.int64(joined_votes)
+    if types.uint32(column + lane) % types.uint32(width) == 0:
+        # The voxel before is of another row.
+        joined &= -2
+    base = warp.sum_before(scratch, warp.popcount(run_starts(types.int64(votes), joined, index)))
     if index < count:
-        mask[index] = word
+        mask[index] = votes
         joins[index] = joined
         bases[index] = base
-        number = 1 + piece * slots + base
-        for i in range(runs):
-            parents[number + i] = number + i
+
+
+@cuda.jit(device=True)
+def _label_of(parents, first, word, starts, base, bit):
+    """The label of a voxel of a word, of whose runs `base` start before in the piece."""
+    if word & bit:
+        return -entry(parents, run_of(first + base, starts, bit))
+    return types.int64(0)
 
 
 def _label_kernels(valued):
-    """Count roots, number them, paint; a warp a piece, a lane a word."""
+    """Count roots, number them, paint; a warp a piece, whose runs have numbers side by side."""
 
     @cuda.jit
     def count_roots(width, count, slots, mask, joins, bases, parents, counts):
         """The roots of each piece; and short ways to them."""
         scratch = cuda.shared.array(_SCRATCH, types.int64)
-        index = types.int64(cuda.grid(1))
         lane = types.int64(cuda.laneid)
-        if index - lane >= count:
+        piece = cuda.grid(1) // 32
+        if piece * 32 >= count:
             return
+        used = runs_used(mask, joins, bases, piece, width, count, valued)
         roots = types.int64(0)
-        if index < count:
-            joined = joined_bits(mask, joins, index, index % width, valued)
-            number = first_run(bases, index, slots)
-            for _ in range(warp.popcount(run_starts(types.int64(mask[index]), joined, index))):
+        for i in range(0, used, 32):
+            number = 1 + piece * slots + i + lane
+            is_root = False
+            if i + lane < used:
                 top = root(parents, number)
                 # Another thread that halves its way through here may undo this: no harm.
-                parents[number] = top
-                roots += top == number
-                number += 1
-        before = warp.sum_before(scratch, roots)
-        if lane == 31:
-            counts[index // 32] = before + roots
+                parents[types.uint64(number)] = top
+                is_root = top == number
+            roots += warp.popcount(warp.ballot(scratch, is_root))
+        if lane == 0:
+            counts[piece] = roots
 
     @cuda.jit
     def number_roots(width, count, slots, mask, joins, bases, parents, counts, ends):
         """Minus its label over every root."""
         scratch = cuda.shared.array(_SCRATCH, types.int64)
-        index = types.int64(cuda.grid(1))
         lane = types.int64(cuda.laneid)
-        if index - lane >= count:
+        piece = cuda.grid(1) // 32
+        if piece * 32 >= count:
             return
-        first = types.int64(0)
-        runs = types.int64(0)
-        roots = types.int64(0)
-        if index < count:
-            joined = joined_bits(mask, joins, index, index % width, valued)
-            first = first_run(bases, index, slots)
-            runs = warp.popcount(run_starts(types.int64(mask[index]), joined, index))
-            for number in range(first, first + runs):
-                roots += parents[number] == number
-        label = ends[index // 32] - counts[index // 32] + warp.sum_before(scratch, roots)
-        for number in range(first, first + runs):
-            if parents[number] == number:
-                label += 1
-                parents[number] = -label
+        used = runs_used(mask, joins, bases, piece, width, count, valued)
+        label = ends[piece] - counts[piece]
+        lanes_before = (types.int64(1) << lane) - 1
+        for i in range(0, used, 32):
+            number = 1 + piece * slots + i + lane
+            is_root = False
+            if i + lane < used:
+                is_root = entry(parents, number) == number
+            roots = warp.ballot(scratch, is_root)
+            if is_root:
+                above = label + 1 + warp.popcount(roots & lanes_before)
+                parents[types.uint64(number)] = -above
+            label += warp.popcount(roots)
 
     @cuda.jit
     def paint(length, width, count, slots, mask, joins, bases, parents, out):
         scratch = cuda.shared.array(_SCRATCH, types.int64)
         index = types.int64(cuda.grid(1))
         lane = types.int64(cuda.laneid)
-        if index - lane >= count:
+        start = index - lane
+        if start >= count:
             return
+        first = 1 + start // 32 * slots
+        # Once a run, not once a voxel. Who reads a run meanwhile finds its label or a way to it.
+        used = runs_used(mask, joins, bases, start // 32, width, count, valued)
+        for number in range(first + lane, first + used, 32):
+            parent = entry(parents, number)
+            while parent > 0:
+                parent = entry(parents, parent)
+            parents[types.uint64(number)] = parent
+        warp.sync(scratch)
         word = types.int64(0)
         starts = types.int64(0)
-        first = types.int64(0)
-        at = types.int64(0)
-        size = types.int64(0)
+        base = types.int64(0)
         if index < count:
-            row = index // width
-            column = index - row * width
-            word = types.int64(mask[index])
+            word = entry(mask, index)
+            column = divided(index, width)[1]
             starts = run_starts(word, joined_bits(mask, joins, index, column, valued), index)
-            first = first_run(bases, index, slots)
-            at = row * length + column * 32
-            size = part_of_word(length - column * 32)
-        for k in range(part_of_word(count - (index - lane))):
+            base = entry(bases, index)
+        row, column = divided(start, width)
+        at = row * length + column * 32
+        left = length - column * 32
+        bit = types.int64(1) << lane
+        if length == width * 32 and start + 32 <= count:
+            for k in range(32):
+                holder = types.int32(k)
+                its_word = warp.word_of_lane(scratch, word, holder)
+                its_starts = warp.word_of_lane(scratch, starts, holder)
+                its_base = warp.word_of_lane(scratch, base, holder)
+                label = _label_of(parents, first, its_word, its_starts, its_base, bit)
+                out[types.uint64(at + lane + k * 32)] = label
+            return
+        for k in range(part_of_word(count - start)):
             holder = types.int32(k)
-            its_word = warp.from_lane(scratch, word, holder)
-            its_starts = warp.from_lane(scratch, starts, holder)
-            its_first = warp.from_lane(scratch, first, holder)
-            begin = warp.from_lane(scratch, at, holder)
-            end = warp.from_lane(scratch, size, holder)
-            if lane < end:
-                label = types.int64(0)
-                bit = types.int64(1) << lane
-                if its_word & bit:
-                    label = types.int64(parents[run_of(its_first, its_starts, bit)])
-                    while label > 0:
-                        label = types.int64(parents[label])
-                out[begin + lane] = -label
+            its_word = warp.word_of_lane(scratch, word, holder)
+            its_starts = warp.word_of_lane(scratch, starts, holder)
+            its_base = warp.word_of_lane(scratch, base, holder)
+            label = _label_of(parents, first, its_word, its_starts, its_base, bit)
+            if lane < left:
+                out[types.uint64(at + lane)] = label
+            at += part_of_word(left)
+            left -= 32
+            if left <= 0:
+                left = types.int64(length)
 
     return count_roots, number_roots, paint
 
@@ -392,16 +422,13 @@ def join_cuda(values, background, plan, connectivity, *, near, mask, joins, base
     where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
     if valued:
         _classify_values[where](values, background, *sizes, mask, joins, bases, parents)
-        merge, merge_corners, count_roots = merge_values, merge_value_corners, _count_value_roots
+        count_roots = _count_value_roots
     else:
         # Nothing is above the second threshold: every run starts as a set of its own.
         zero, one = np.uint8(0), np.uint8(1)
         classify_image[where](values, zero, values, one, *sizes, mask, bases, parents)
-        merge, merge_corners, count_roots = merge_masks, merge_mask_corners, _count_mask_roots
-        values = mask
-    merge[where](values, *sizes, mask, joins, bases, parents, near)
-    if connectivity > 1:
-        merge_corners[where](values, *sizes, mask, joins, bases, parents, near)
+        values, count_roots = None, _count_mask_roots
+    merge_runs(values, plan, connectivity, mask, joins, bases, parents, near, stream)
     count_roots[where](*sizes[1:], mask, joins, bases, parents, counts)
 
 

@@ -44,6 +44,9 @@ if launch.simulating():
     def from_lane(scratch, value, lane):
         return _meet(scratch, value)[0][lane]
 
+    def word_of_lane(scratch, word, lane):
+        return _meet(scratch, word)[0][lane]
+
     def from_lane_before(scratch, value):
         values, lane = _meet(scratch, value)
         return values[max(lane - 1, 0)]
@@ -72,6 +75,11 @@ else:
     def from_lane(scratch, value, lane):
         """The value of another lane."""
         return cuda.shfl_sync(_ALL, value, lane)
+
+    @cuda.jit(device=True)
+    def word_of_lane(scratch, word, lane):
+        """The low 32 bits of another lane's word: half of what `from_lane` does for 64."""
+        return types.int64(types.uint32(cuda.shfl_sync(_ALL, types.int32(word), lane)))
 
     @cuda.jit(device=True)
     def from_lane_before(scratch, value):

@@ -7,6 +7,7 @@ import numpy as np
 from .._backend import Unserved, array_namespace, cuda_stream, skimage
 from ..kernels import flood
 from ..kernels import label as labels
+from .filters.hysteresis import neighbour_table
 
 
 def label(label_image, *, background, connectivity):
@@ -17,7 +18,7 @@ def label(label_image, *, background, connectivity):
     tables = {name: xp.empty(*table) for name, table in flood.tables(plan, np.int32).items()}
     tables["joins"] = xp.empty_like(tables["mask"]) if valued else None
     tables["counts"] = xp.empty(plan.pieces, xp.int64)
-    near = xp.asarray(flood.neighbour_table(shape, connectivity))
+    near = neighbour_table(label_image, connectivity)
     stream = cuda_stream(label_image)
     labels.join_cuda(values, background, plan, connectivity, near=near, **tables, stream=stream)
     ends = xp.cumsum(tables["counts"])

@@ -86,6 +86,15 @@ def test_a_run_over_several_pieces(seed):
     assert got[1].all()
 
 
+@pytest.mark.parametrize("shape", [(2, 20, 96), (4, 24, 32)], ids=str)
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+def test_whole_pieces_in_several_tiles(rng, shape, connectivity):
+    for image, share in ((rng.random(shape), 0.45), (smooth(rng, shape), 0.6)):
+        low, high = np.quantile(image, [share, 0.985])
+        got = apply_hysteresis_threshold(image, low, high, connectivity=connectivity)
+        np.testing.assert_array_equal(got, flooded(image > high, image > low, connectivity))
+
+
 def serpentine(height, length):
     maze = np.zeros((height, length), bool)
     maze[::2] = True

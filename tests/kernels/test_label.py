@@ -56,6 +56,14 @@ def test_rows_over_several_pieces(rng):
     assert_as_skimage(values, 1)
 
 
+@pytest.mark.parametrize("shape", [(2, 20, 96), (4, 24, 32)], ids=str)
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+def test_whole_pieces_in_several_tiles(rng, shape, connectivity):
+    for share in (0.3, 0.6):
+        assert_as_scipy(rng.random(shape) < share, connectivity)
+    assert_as_skimage(rng.integers(0, 3, shape).astype(np.uint8), connectivity)
+
+
 def test_as_many_runs_as_there_can_be():
     line = np.arange(1100)
     labels, count = label(1 + line % 2, background=0, connectivity=1)

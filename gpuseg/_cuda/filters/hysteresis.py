@@ -1,10 +1,12 @@
-"""Hysteresis thresholding by the kernel: three launches, nothing read back."""
+"""Hysteresis thresholding by the kernel: four launches, nothing read back."""
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from ..._backend import array_namespace, cuda_stream
+from ..._backend import array_namespace, cuda_stream, is_cupy
 from ...kernels import flood
 
 
@@ -24,10 +26,29 @@ def _flood(values, low, seeds, high, connectivity, packed):
     out = xp.empty((*shape[:-1], -(-shape[-1] // 8)) if packed else shape, xp.uint8)
     flood.flood_cuda(
         _flat(values), low, None if seeds is None else _flat(seeds), high, plan, connectivity,
-        near=xp.asarray(flood.neighbour_table(shape, connectivity)),
+        near=neighbour_table(values, connectivity),
         **tables, out=out.reshape(-1), packed=packed, stream=cuda_stream(values),
     )  # fmt: skip
     return out if packed else out.view(xp.bool_)
+
+
+def neighbour_table(x, connectivity):
+    """``flood.neighbour_table`` where `x` is."""
+    if is_cupy(x):
+        return _uploaded_table(x.shape, connectivity, x.device)
+    return flood.neighbour_table(x.shape, connectivity)
+
+
+@functools.lru_cache(64)
+def _uploaded_table(shape, connectivity, device):
+    """Kept, as most calls are for shapes seen before: it is small, and a copy is waited for."""
+    import cupy
+
+    with device:
+        table = cupy.asarray(flood.neighbour_table(shape, connectivity))
+        # Who takes it next may do so on another stream.
+        cupy.cuda.get_current_stream().synchronize()
+    return table
 
 
 def _flat(x):
