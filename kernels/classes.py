@@ -55,8 +55,7 @@ def add_up_cuda(values, labels, centers, step, found, stream=0) -> None:
     while 2 * len(found) * replicas > _SHARED:
         replicas //= 2
     where = launch.blocks(values.size, BLOCK, most=_MOST), BLOCK, stream
-    values, labels, centers, found = map(launch.device_array, (values, labels, centers, found))
-    add_up[where](values, labels, centers, step, replicas, found)
+    launch.start(add_up, *where, values, labels, centers, step, replicas, found)
 
 
 def cuda_signatures():

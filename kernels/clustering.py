@@ -227,22 +227,21 @@ def _kernels_for(values):
 def sums_cuda(values, centers, sums, stream=0) -> None:
     """As `sums_cpu`, added to the flat float64 array `sums`."""
     shared, plain, _ = _kernels_for(values)
-    values, centers, sums = map(launch.device_array, (values, centers, sums))
     where = launch.blocks(values.shape[1], BLOCK, most=2048), BLOCK, stream
     replicas = 32
     while replicas and replicas * sums.size > _SHARED:
         replicas //= 2
     if replicas:
-        shared[where](values, centers, replicas, sums)
+        launch.start(shared, *where, values, centers, replicas, sums)
     else:
-        plain[where](values, centers, sums)
+        launch.start(plain, *where, values, centers, sums)
 
 
 def nearest_cuda(values, centers, labels, distances, stream=0) -> None:
     """As `nearest_cpu`."""
     *_, assign = _kernels_for(values)
-    arrays = map(launch.device_array, (values, centers, labels, distances))
-    assign[launch.blocks(values.shape[1], BLOCK, most=1 << 16), BLOCK, stream](*arrays)
+    grid = launch.blocks(values.shape[1], BLOCK, most=1 << 16)
+    launch.start(assign, grid, BLOCK, stream, values, centers, labels, distances)
 
 
 def cuda_signatures():

@@ -208,13 +208,14 @@ def classify_cuda(flat, thresholds, first: int, out, nan, stream=0) -> None:
     grid = launch.blocks(-(-flat.size // 4), _BLOCK, _MOST_BLOCKS)
     few = thresholds.size <= _FEW
     words = out[: out.size // 4 * 4].view(np.uint32 if out.itemsize == 1 else np.uint64)
-    flat, thresholds, out, words, nan = map(
-        launch.device_array, (flat, thresholds, out, words, nan)
-    )
     if few:
-        _classify_few[grid, _BLOCK, stream](flat, thresholds, np.int64(first), out, words, nan)
+        launch.start(
+            _classify_few, grid, _BLOCK, stream, flat, thresholds, np.int64(first), out, words, nan
+        )
     else:
-        _classify_many[grid, _BLOCK, stream](flat, thresholds, np.int64(first), out, nan)
+        launch.start(
+            _classify_many, grid, _BLOCK, stream, flat, thresholds, np.int64(first), out, nan
+        )
 
 
 def passes(count: int) -> list[tuple[int, int]]:
@@ -227,10 +228,17 @@ def histogram_cuda(flat, thresholds, counts, stream=0) -> None:
     """Add the class counts to row i of `counts` (zeroed, `passes` x `bins`) for pass i."""
     grid = launch.blocks(-(-flat.size // 4), _BLOCK, _MOST_BLOCKS)
     runs = passes(thresholds.size)
-    flat, thresholds, counts = map(launch.device_array, (flat, thresholds, counts))
     for row, (start, stop) in enumerate(runs):
-        _histogram_cuda[grid, _BLOCK, stream](
-            flat, thresholds, np.int64(start), np.int64(stop), counts[row]
+        launch.start(
+            _histogram_cuda,
+            grid,
+            _BLOCK,
+            stream,
+            flat,
+            thresholds,
+            np.int64(start),
+            np.int64(stop),
+            counts[row],
         )
 
 

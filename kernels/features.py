@@ -393,33 +393,31 @@ def derive_cuda(blurred, shape, mode: str, places, out, stream=0):
     """As `derive_cpu`, of flat arrays."""
     volume, ndim = _volume(shape)
     kind = out.dtype.type
-    out, source = launch.device_array(out), launch.device_array(blurred)
-    config = (*_launched(source.size), stream)
+    config = (*_launched(blurred.size), stream)
     how = MODES.index(mode)
     sobel, laplace, hessian = places
     if sobel >= 0:
         scale = kind(0.25 ** (ndim - 1) / math.sqrt(ndim))
-        sobel_voxels[config](source, volume, ndim, how, scale, sobel, out)
+        launch.start(sobel_voxels, *config, blurred, volume, ndim, how, scale, sobel, out)
     if laplace >= 0:
-        laplace_voxels[config](
-            source, volume, ndim, MODES.index(mode), kind(2 * ndim), laplace, out
+        launch.start(
+            laplace_voxels, *config, blurred, volume, ndim, how, kind(2 * ndim), laplace, out
         )
     if hessian >= 0:
-        hessian_voxels[config](source, volume, ndim, kind(0.5), hessian, out)
+        launch.start(hessian_voxels, *config, blurred, volume, ndim, kind(0.5), hessian, out)
 
 
 def products_cuda(values, shape, mode: str, out, stream=0):
     """As `products_cpu`, of flat arrays."""
     volume, ndim = _volume(shape)
-    values, out = launch.device_array(values), launch.device_array(out)
     config = (*_launched(values.size), stream)
-    product_voxels[config](values, volume, ndim, MODES.index(mode), out)
+    launch.start(product_voxels, *config, values, volume, ndim, MODES.index(mode), out)
 
 
 def eigenvalues_cuda(diagonal, others, stream=0):
     """As `eigenvalues_cpu`, of flat planes."""
-    diagonal, others = launch.device_array(diagonal), launch.device_array(others)
-    eigenvalue_voxels[(*_launched(diagonal.shape[1]), stream)](diagonal, others)
+    config = (*_launched(diagonal.shape[1]), stream)
+    launch.start(eigenvalue_voxels, *config, diagonal, others)
 
 
 @cuda.jit(device=True)

@@ -863,12 +863,12 @@ _VALUE_MERGES = (
 
 
 def merge_runs(values, plan, connectivity, mask, joins, bases, parents, near, stream) -> None:
-    """Join all runs that touch, or with `values` those of one value, all as device arrays."""
+    """Join all runs that touch, or with `values` those of one value."""
     merges = _MASK_MERGES if values is None else _VALUE_MERGES
     where = launch.blocks(plan.count, TILE), TILE, stream
+    compared, sizes = mask if values is None else values, tuple(map(np.int64, plan))
     for merge in merges[connectivity > 1]:
-        merge[where](mask if values is None else values, *map(np.int64, plan), mask, joins, bases,
-                     parents, near)  # fmt: skip
+        launch.start(merge, *where, compared, *sizes, mask, joins, bases, parents, near)
 
 
 # --- paint ------------------------------------------------------------------------------------
@@ -971,14 +971,11 @@ def flood_cuda(values, low, seeds, high, plan, connectivity, *, near, mask, base
     if not packed and plan.length % 4 == 0:
         paint, out = _paint_fours, out.view(np.uint32)
     classify = classify_image if seeds is None else _classify_masks
-    values, seeds, near, mask, bases, parents, out = map(
-        launch.device_array,
-        (values, values if seeds is None else seeds, near, mask, bases, parents, out),
-    )
+    seeds = values if seeds is None else seeds
     where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
-    classify[where](values, low, seeds, high, *sizes, mask, bases, parents)
+    launch.start(classify, *where, values, low, seeds, high, *sizes, mask, bases, parents)
     merge_runs(None, plan, connectivity, mask, mask, bases, parents, near, stream)
-    paint[where](*sizes, mask, bases, parents, out)
+    launch.start(paint, *where, *sizes, mask, bases, parents, out)
 
 
 def cuda_signatures():

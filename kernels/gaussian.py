@@ -313,11 +313,10 @@ def convolve_cuda(values, spans, mode: str, cval, out, scratch, stream=0):
     """
     if out.size == 0:
         return
-    values, out, scratch = map(launch.device_array, (values, out, scratch))
     source = values
     for i, (_, length, inner, kernel) in enumerate(spans):
         target = out if (len(spans) - i) % 2 else scratch
-        _pass(source, length, inner, launch.device_array(kernel), mode, cval, target, stream)
+        _pass(source, length, inner, kernel, mode, cval, target, stream)
         source = target
 
 
@@ -328,7 +327,7 @@ def _pass(values, length, inner, kernel, mode, cval, out, stream):
     if tiles is None:
         block = 8 if launch.simulating() else 256
         grid = launch.blocks(out.size, block, most=2 if launch.simulating() else 1 << 20)
-        convolve_axis[grid, block, stream](values, length, inner, kernel, *how, out)
+        launch.start(convolve_axis, grid, block, stream, values, length, inner, kernel, *how, out)
         return
     across, along, outward = tiles.grid
     # Blocks that run together share their halos in the cache; a few of them side by side read
@@ -337,9 +336,10 @@ def _pass(values, length, inner, kernel, mode, cval, out, stream):
     groups = -(-across >> shift)
     block = tiles.columns, tiles.runs, tiles.lines
     grid = (groups * along * outward) << shift
-    convolve_tiles[grid, block, stream](
-        values, outer, length, inner, np.uint32(shift), np.uint32(along), np.uint32(groups),
-        np.int32(tiles.pad), np.int32(tiles.pitch), kernel, *how, out,
+    launch.start(
+        convolve_tiles, grid, block, stream, values, outer, length, inner, np.uint32(shift),
+        np.uint32(along), np.uint32(groups), np.int32(tiles.pad), np.int32(tiles.pitch), kernel,
+        *how, out,
     )  # fmt: skip
 
 

@@ -221,8 +221,7 @@ def minmax_cuda(values, parts, stream=0):
 
     NaN where there is one. `parts` has the values' dtype and `minmax_parts` columns.
     """
-    values, parts = map(launch.device_array, (values, parts))
-    find_extremes[parts.shape[1], MINMAX_BLOCK, stream](values, parts)
+    launch.start(find_extremes, parts.shape[1], MINMAX_BLOCK, stream, values, parts)
 
 
 def minmax_parts(size: int) -> int:
@@ -237,13 +236,14 @@ def float_histogram_cuda(values, edges, counts, binned, stream=0):
     `binned` is what `binning` gives for the edges.
     """
     bins = counts.size
-    values, edges, counts = map(launch.device_array, (values, edges, counts))
     grid, block = _grid(values.size)
     if bins <= SHARED:
         replicas = np.int32(_replicas(bins, SHARED))
-        count_floats_shared[grid, block, stream](values, edges, *binned, replicas, counts)
+        launch.start(
+            count_floats_shared, grid, block, stream, values, edges, *binned, replicas, counts
+        )
     else:
-        count_floats_global[grid, block, stream](values, edges, *binned, counts)
+        launch.start(count_floats_global, grid, block, stream, values, edges, *binned, counts)
 
 
 def integer_histogram_cuda(values, counts, low, stream=0):
@@ -254,8 +254,7 @@ def integer_histogram_cuda(values, counts, low, stream=0):
     if parts > MOST_PARTS:
         grid, block = _grid(values.size)
         values, low = _signed(values, low)
-        values, counts = map(launch.device_array, (values, counts))
-        count_integers_global[grid, block, stream](values, low, counts)
+        launch.start(count_integers_global, grid, block, stream, values, low, counts)
         return
     # Tables of so many bins are to be added up at the end: as few as fill a device.
     grid, block = _grid(values.size, 528 // parts)
@@ -264,22 +263,39 @@ def integer_histogram_cuda(values, counts, low, stream=0):
         # The bits of negative numbers follow on those of the others.
         values = values.view(np.uint16)
         words, head = _words(values)
-        values, words, counts = map(launch.device_array, (values, words, counts))
-        count_shorts[grid, block, stream](
-            values, words, np.int32(head), np.int32(low % 65536), np.int32(parts), replicas, counts
+        launch.start(
+            count_shorts,
+            grid,
+            block,
+            stream,
+            values,
+            words,
+            np.int32(head),
+            np.int32(low % 65536),
+            np.int32(parts),
+            replicas,
+            counts,
         )
     else:
         values, low = _signed(values, low)
-        values, counts = map(launch.device_array, (values, counts))
-        count_integers_shared[grid, block, stream](values, low, np.int32(parts), replicas, counts)
+        launch.start(
+            count_integers_shared,
+            grid,
+            block,
+            stream,
+            values,
+            low,
+            np.int32(parts),
+            replicas,
+            counts,
+        )
 
 
 def byte_histogram_cuda(values, counts, stream=0):
     """Add the counts of a flat uint8 array to 256 `counts` (uint64), read eight bytes at a time."""
     words, head = _words(values)
-    values, words, counts = map(launch.device_array, (values, words, counts))
     grid, block = _grid(words.size)
-    count_bytes[grid, block, stream](values, words, np.int32(head), counts)
+    launch.start(count_bytes, grid, block, stream, values, words, np.int32(head), counts)
 
 
 def _words(values):

@@ -415,35 +415,33 @@ def join_cuda(values, background, plan, connectivity, *, near, mask, joins, base
     tables are ``flood.tables(plan, np.int32)``; `joins` is like `mask`.
     """
     valued = joins is not None
-    values, near, mask, joins, bases, parents, counts = map(
-        launch.device_array,
-        (values, near, mask, joins if valued else mask, bases, parents, counts),
-    )
+    joins = joins if valued else mask
     where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
     if valued:
-        _classify_values[where](values, background, *sizes, mask, joins, bases, parents)
+        launch.start(
+            _classify_values, *where, values, background, *sizes, mask, joins, bases, parents
+        )
         count_roots = _count_value_roots
     else:
         # Nothing is above the second threshold: every run starts as a set of its own.
         zero, one = np.uint8(0), np.uint8(1)
-        classify_image[where](values, zero, values, one, *sizes, mask, bases, parents)
+        launch.start(
+            classify_image, *where, values, zero, values, one, *sizes, mask, bases, parents
+        )
         values, count_roots = None, _count_mask_roots
     merge_runs(values, plan, connectivity, mask, joins, bases, parents, near, stream)
-    count_roots[where](*sizes[1:], mask, joins, bases, parents, counts)
+    launch.start(count_roots, *where, *sizes[1:], mask, joins, bases, parents, counts)
 
 
 def paint_cuda(plan, *, mask, joins, bases, parents, counts, ends, out, stream=0) -> None:
     """Write the labels, with what `join_cuda` left and the running sums (`ends`) of `counts`."""
     valued = joins is not None
-    mask, joins, bases, parents, counts, ends, out = map(
-        launch.device_array,
-        (mask, joins if valued else mask, bases, parents, counts, ends, out),
-    )
+    joins = joins if valued else mask
     number_roots = _number_value_roots if valued else _number_mask_roots
     paint = _paint_values if valued else _paint_mask
     where, sizes = (grid(plan), BLOCK, stream), tuple(map(np.int64, plan))
-    number_roots[where](*sizes[1:], mask, joins, bases, parents, counts, ends)
-    paint[where](*sizes, mask, joins, bases, parents, out)
+    launch.start(number_roots, *where, *sizes[1:], mask, joins, bases, parents, counts, ends)
+    launch.start(paint, *where, *sizes, mask, joins, bases, parents, out)
 
 
 def cuda_signatures():

@@ -136,7 +136,7 @@ def blocks(count: int, block: int, most: int = 1 << 30) -> int:
 _functions: dict[tuple, object] = {}
 
 
-def start(kernel, grid: int, block: int, stream, *args, shared: int = 0) -> None:
+def start(kernel, grid: int, block, stream, *args, shared: int = 0) -> None:
     """Start a CUDA kernel of Numba on a stream of CuPy, with so many bytes of `shared` memory.
 
     Arguments are arrays on the device (in the simulator NumPy's), numbers, and tuples of numbers.
@@ -163,7 +163,7 @@ def start(kernel, grid: int, block: int, stream, *args, shared: int = 0) -> None
     function = _functions.get(key)
     if function is None:
         function = _functions[key] = _loaded(cupy, kernel, args)
-    function((grid,), (block,), values, shared, stream)
+    function((grid,), block if isinstance(block, tuple) else (block,), values, shared, stream)
 
 
 def _order(x) -> str:
@@ -194,12 +194,3 @@ def _for_simulator(x):
 
     readonly = hasattr(x, "ndim") and x.ndim and not x.flags.writeable
     return cuda.to_device(x) if readonly else x
-
-
-def device_array(x):
-    """A device array as Numba takes it, without the synchronisation that its protocol would do."""
-    from numba import cuda
-
-    if simulating():
-        return _for_simulator(x)
-    return cuda.as_cuda_array(x, sync=False)

@@ -293,13 +293,11 @@ def paint_cuda(corner, values, firsts, out, stream=0) -> None:
     depth, height, width = (1,) * (3 - out.ndim) + out.shape
     tall, wide = (-(-length >> _TILE[out.ndim]) for length in (height, width))
     find_tiles, paint_tiles = _painters(out.ndim)
-    tiles = firsts.size, _BLOCK, stream
-    corner, values, firsts, out = map(
-        launch.device_array, (corner, values, firsts, out.reshape(-1))
+    grid, sizes = launch.blocks(corner.shape[0], _BLOCK), (depth, height, width, tall, wide)
+    launch.start(find_tiles, grid, _BLOCK, stream, corner, tall, wide, firsts)
+    launch.start(
+        paint_tiles, firsts.size, _BLOCK, stream, corner, *sizes, firsts, values, out.reshape(-1)
     )
-    where = launch.blocks(corner.shape[0], _BLOCK), _BLOCK, stream
-    find_tiles[where](corner, tall, wide, firsts)
-    paint_tiles[tiles](corner, depth, height, width, tall, wide, firsts, values, out)
 
 
 def cuda_signatures():

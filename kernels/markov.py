@@ -383,23 +383,18 @@ def sweep_cuda(
     values, labels, parity, model, beta, temperature, seed, noise, changed, stream=0, numbers=None
 ) -> None:
     """As `sweep_cpu`; what changed is added to the uint64 `changed[0]`."""
-    arrays = [launch.device_array(a) for a in (values, labels, *model, noise, changed)]
-    values, labels, means, weights, constants, noise, changed = arrays
     where = launch.blocks(labels.size // 2 + 1, BLOCK, most=1 << 16), BLOCK, stream
     numbers = _whole(labels) if numbers is None else numbers
-    sweep[where](
-        values, labels, parity, means, weights, constants, beta, temperature, seed, *numbers,
-        noise, changed,
+    launch.start(
+        sweep, *where, values, labels, parity, *model, beta, temperature, seed, *numbers, noise,
+        changed,
     )  # fmt: skip
 
 
 def energy_cuda(values, labels, model, beta, total, stream=0) -> None:
     """As `energy_cpu`, added to the uint64 `total[0]`."""
-    values, labels, means, weights, constants, total = map(
-        launch.device_array, (values, labels, *model, total)
-    )
     where = launch.blocks(labels.size, BLOCK, most=1 << 12), BLOCK, stream
-    energy[where](values, labels, means, weights, constants, beta, total)
+    launch.start(energy, *where, values, labels, *model, beta, total)
 
 
 def cuda_signatures():

@@ -199,21 +199,37 @@ def classify(values, model, diagonal, labels, chances, likelihoods):
 def add_moments_cuda(values, labels, model, diagonal, pairs, sums, stream=0) -> None:
     """Fill `sums`, (blocks, classes times `pairs` and one), in float64; `labels` may be empty."""
     room = _bytes(len(values), len(model), len(model) * len(pairs))
-    values, labels, model, pairs, sums = map(
-        launch.device_array, (values, labels, model, pairs, sums)
+    launch.start(
+        add_moments,
+        sums.shape[0],
+        BLOCK,
+        stream,
+        values,
+        labels,
+        model,
+        diagonal,
+        pairs,
+        sums,
+        shared=room,
     )
-    add_moments[sums.shape[0], BLOCK, stream, room](values, labels, model, diagonal, pairs, sums)
 
 
 def classify_cuda(values, model, diagonal, labels, chances, likelihoods, stream=0) -> None:
     """Fill int32 `labels`, `likelihoods` of blocks, and float32 `chances`, flat, classes first,
     which may be empty."""
     room = _bytes(len(values), len(model), 0)
-    values, model, labels, chances, likelihoods = map(
-        launch.device_array, (values, model, labels, chances, likelihoods)
-    )
-    classify[likelihoods.size, BLOCK, stream, room](
-        values, model, diagonal, labels, chances, likelihoods
+    launch.start(
+        classify,
+        likelihoods.size,
+        BLOCK,
+        stream,
+        values,
+        model,
+        diagonal,
+        labels,
+        chances,
+        likelihoods,
+        shared=room,
     )
 
 

@@ -41,11 +41,19 @@ def look_along(squares, inner, limit, squared, labels, out_squared, out_labels):
 
 def look_along_cuda(squares, inner, limit, squared, labels, out_squared, out_labels, stream=0):
     """One axis; `squares` holds the squared length of 0, 1, 2, ... steps. All arrays are flat."""
-    arrays = map(launch.device_array, (squares, squared, labels, out_squared, out_labels))
-    squares, squared, labels, out_squared, out_labels = arrays
     grid = launch.blocks(labels.size, _BLOCK, most=1 << 16)
-    look_along[grid, _BLOCK, stream](
-        squares, inner, limit, squared, labels, out_squared, out_labels
+    launch.start(
+        look_along,
+        grid,
+        _BLOCK,
+        stream,
+        squares,
+        inner,
+        limit,
+        squared,
+        labels,
+        out_squared,
+        out_labels,
     )
 
 

@@ -74,11 +74,11 @@ def count_cuda(first, second, found, stream=0, *, aligned) -> None:
     if whole:
         words = (x[:whole].view(np.uint64) for x in (first, second))
         where = launch.blocks(whole // 8, BLOCK, most=_MOST), BLOCK, stream
-        count_words[where](*map(launch.device_array, (*words, found)))
+        launch.start(count_words, *where, *words, found)
     if whole < first.size:
         rest = (x[whole:] for x in (first, second))
         where = launch.blocks(first.size - whole, BLOCK, most=_MOST), BLOCK, stream
-        count_bytes[where](*map(launch.device_array, (*rest, found)))
+        launch.start(count_bytes, *where, *rest, found)
 
 
 def cuda_signatures():

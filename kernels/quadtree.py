@@ -1508,39 +1508,57 @@ def table_arrays(xp, dtype, plan: Plan, rule: Rule) -> Table:
 def gather_cuda(values, plan: Plan, rule: Rule, table: Table, found, stream=0) -> None:
     """Measure every block. `found` gets the number of leaves, and 1 where a sum is not finite."""
     kernels = _kernels_for(values, plan, rule)
-    values, found = launch.device_array(values.reshape(-1)), launch.device_array(found)
-    table = tuple(map(launch.device_array, table))
     shape, rest = tuple(map(int, plan.shape)), (rule.limit[0], rule.least, rule.most)
     counts, bases = np.diff(plan.bases).tolist(), plan.bases.tolist()
     tiles = launch.blocks(counts[0], kernels.tiles), kernels.threads, stream
-    kernels.survey_tiles[tiles](values, *shape, *rest, *table, found)
+    flat = values.reshape(-1)
+    launch.start(kernels.survey_tiles, *tiles, flat, *shape, *rest, *table, found)
     crown = min(_crown(plan), len(counts))
     for k in range(1, crown):
         where = launch.blocks(counts[k], _BLOCK), _BLOCK, stream
         level = plan.tile + k
-        kernels.gather_level[where](level, counts[k], bases[k], bases[k - 1], *shape, *rest, *table)
+        launch.start(
+            kernels.gather_level,
+            *where,
+            level,
+            counts[k],
+            bases[k],
+            bases[k - 1],
+            *shape,
+            *rest,
+            *table,
+        )
     # Where a tile is all there is, this only says how many leaves it has.
     below = bases[crown - 1]
     first, top = plan.tile + crown, plan.tile + len(counts) - 1
-    kernels.gather_crown[1, _CROWN_BLOCK, stream](
-        first, top, bases[crown], below, *shape, *rest, *table, found
+    launch.start(
+        kernels.gather_crown,
+        1,
+        _CROWN_BLOCK,
+        stream,
+        first,
+        top,
+        bases[crown],
+        below,
+        *shape,
+        *rest,
+        *table,
+        found,
     )
 
 
 def scatter_cuda(values, plan: Plan, rule: Rule, table: Table, starts, leaves: Leaves, stream=0):
     """Write the leaves; `starts` is scratch, one for each tile."""
     kernels = _kernels_for(values, plan, rule)
-    values, starts = launch.device_array(values.reshape(-1)), launch.device_array(starts)
     if not rule.by_variance:
         leaves = leaves._replace(variance=table.spreads)  # nothing is written there
-    table = tuple(map(launch.device_array, table))
-    leaves = tuple(map(launch.device_array, leaves))
     shape, rest = tuple(map(int, plan.shape)), (rule.limit[0], rule.least, rule.most)
     tiles, top = starts.size, plan.tile + len(plan.grids) - 1
     where = launch.blocks(tiles, _BLOCK), _BLOCK, stream
-    kernels.place_tiles[where](tiles, top, *shape, *table, starts, *leaves)
+    launch.start(kernels.place_tiles, *where, tiles, top, *shape, *table, starts, *leaves)
     where = launch.blocks(tiles, kernels.tiles), kernels.threads, stream
-    kernels.emit_tiles[where](values, *shape, *rest, starts, *leaves)
+    flat = values.reshape(-1)
+    launch.start(kernels.emit_tiles, *where, flat, *shape, *rest, starts, *leaves)
 
 
 def cuda_signatures():

@@ -35,7 +35,7 @@ def add_up_sizes(labels, sizes):
 def add_up_sizes_cuda(labels, sizes, stream=0) -> None:
     """Add the voxels of each label from 1 on to the uint64 `sizes`; `labels` is flat."""
     where = launch.blocks(labels.size, BLOCK), BLOCK, stream
-    add_up_sizes[where](launch.device_array(labels), launch.device_array(sizes))
+    launch.start(add_up_sizes, *where, labels, sizes)
 
 
 def cuda_signatures():

@@ -158,18 +158,24 @@ def settle_cuda(
     shape = levels.shape
     tile = tile_shape(shape)
     _, gy, gx = tile_grid(shape)
-    arrays = (levels, markers, inside, steps)
-    levels, markers, inside, steps = map(launch.device_array, arrays)
-    keys, labels, active, again = map(launch.device_array, (keys, labels, active, again))
-    visit = settle[active.size, int(np.prod(tile)), stream]
+    where = active.size, int(np.prod(tile)), stream
+    image = levels, markers, inside, steps
     for _ in range(visits):
-        visit(levels, markers, inside, steps, *tile, gy, gx, keys, labels, active, again)
+        launch.start(settle, *where, *image, *tile, gy, gx, keys, labels, active, again)
         active, again = again, active
 
 
 def start_cuda(levels, markers, inside, keys, stream=0) -> None:
-    levels, markers, inside, keys = map(launch.device_array, (levels, markers, inside, keys))
-    start[launch.blocks(keys.size, 128, most=1 << 16), 128, stream](levels, markers, inside, keys)
+    launch.start(
+        start,
+        launch.blocks(keys.size, 128, most=1 << 16),
+        128,
+        stream,
+        levels,
+        markers,
+        inside,
+        keys,
+    )
 
 
 def cuda_signatures():
