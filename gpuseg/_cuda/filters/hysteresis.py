@@ -35,7 +35,7 @@ def _flood(values, low, seeds, high, connectivity, packed):
 def neighbour_table(x, connectivity):
     """``flood.neighbour_table`` where `x` is."""
     if is_cupy(x):
-        return _uploaded_table(x.shape, connectivity, x.device)
+        return _uploaded_table(x.shape, connectivity, x.device.id)
     return flood.neighbour_table(x.shape, connectivity)
 
 
@@ -44,7 +44,7 @@ def _uploaded_table(shape, connectivity, device):
     """Kept, as most calls are for shapes seen before: it is small, and a copy is waited for."""
     import cupy
 
-    with device:
+    with cupy.cuda.Device(device):
         table = cupy.asarray(flood.neighbour_table(shape, connectivity))
         # Who takes it next may do so on another stream.
         cupy.cuda.get_current_stream().synchronize()
