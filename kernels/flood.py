@@ -158,14 +158,14 @@ def _packed(words, length: int):
     return np.ascontiguousarray(data[:, : -(-length // 8)])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def fill(bits, mask, carry):
     """Grow `bits` through the runs of `mask` towards higher bits; `carry` is the bit below."""
     bits |= carry & mask
     return bits | (mask & ~(mask + bits))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def fill_down(bits, mask):
     """Grow `bits` through the runs of `mask` towards lower bits."""
     for shift in (1, 2, 4, 8, 16, 32):
@@ -174,7 +174,7 @@ def fill_down(bits, mask):
     return bits
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def fill_row(mask, grown, r):
     """Grow a row along itself, to both sides."""
     carry = ZERO
@@ -187,7 +187,7 @@ def fill_row(mask, grown, r):
     for w in range(count - 1, -1, -1):
         within = mask[r, w]
         bits = grown[r, w] | ((carry << TOP) & within)
-        if bits != within:
+        if within & ~bits & (bits >> ONE):
             bits = fill_down(bits, within)
         grown[r, w] = bits
         carry = bits & ONE
@@ -228,7 +228,7 @@ def classify(first, last, low_values, low, high_values, high, length, mask, grow
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def pull(mask, grown, r, other, wide):
     """Grow row r from a row beside it; whether anything came."""
     changed = ZERO
