@@ -29,6 +29,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from .._backend import choose
 from .._transfer import lane
+from ..kernels import faces
 from ..kernels.launch import one_thread
 from ._parked import Parked
 
@@ -83,18 +84,12 @@ def seen(found: Found, sides, in_order):
     """The report on a chunk, and its faces, with components as 1, 2, ... of those that the report
     lists."""
     parts = found.components
-    planes = {side: parts.face(*side) for side in sides}
     is_there = np.full(parts.count + 1, found.names is not None)
-    for plane in planes.values():
-        is_there[plane] = True
-    is_there[0] = False
-    touching = np.flatnonzero(is_there)
-    place = np.zeros(parts.count + 1, np.int32)
-    place[touching] = np.arange(1, touching.size + 1)
+    touching, planes = faces.listed([parts.face(*side) for side in sides], is_there)
     values = found.values
     planes = {
-        side: (place[plane], None if values is None else _plane(values, *side))
-        for side, plane in planes.items()
+        side: (plane, None if values is None else _plane(values, *side))
+        for side, plane in zip(sides, planes)
     }
     weights = None if found.weights is None else found.weights[np.append(0, touching)]
     begun = parts.begun() if in_order else None
@@ -120,14 +115,12 @@ def _pairs(planes, others, step, connectivity: int):
         here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(shift, own.shape))
         there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(shift, own.shape))
         a, b = own[here], far[there]
-        both = (a > 0) & (b > 0)
         if own_values is not None:
-            both &= own_values[here] == far_values[there]
+            b = b * (own_values[here] == far_values[there])
         elif any(shift):
             # A voxel straight across would have joined the two already.
-            both &= far[here] == 0
-        pairs = a[both].astype(np.int64) << 32 | b[both]
-        found.append(pairs[np.append(True, pairs[1:] != pairs[:-1])[: pairs.size]])
+            b = b * (far[here] == 0)
+        found.append(faces.pairs(a, b))
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs >> 32, pairs & (2**32 - 1)], axis=1).astype(np.int32)
 
