@@ -98,6 +98,34 @@ def pair_codes(a, b, codes):
 
 
 @njit(nogil=True, cache=True)
+def begun(bases, numbers, out):
+    """The greatest number up to the end of each row."""
+    most = 0
+    for r in range(out.size):
+        for run in range(bases[r], bases[r + 1]):
+            most = max(most, numbers[run])
+        out[r] = most
+
+
+@njit(nogil=True, cache=True)
+def final_numbers(begun, row_starts, elsewhere, their_numbers, numbers):
+    """Number on from what each row starts with, but for those that have numbers from elsewhere."""
+    numbers[0] = 0
+    component = np.int64(0)
+    known = 0
+    for r in range(begun.size):
+        number = row_starts[r]
+        while component < begun[r]:
+            component += 1
+            if known < elsewhere.size and elsewhere[known] == component:
+                numbers[component] = their_numbers[known]
+                known += 1
+            else:
+                number += 1
+                numbers[component] = number
+
+
+@njit(nogil=True, cache=True)
 def paint_listed(first, last, rows, words, length, bases, numbers, out):
     """Rows one after the other, each voxel the number of its run."""
     for i in range(first, last):

@@ -246,16 +246,12 @@ def number(dtype, parked: Parked, answer):
 
 
 def final_numbers(count: int, begun, row_starts, elsewhere, their_numbers, dtype):
-    """The label of each component of a chunk, by its number there."""
-    is_new = np.ones(count + 1, np.int64)
-    is_new[0] = 0
-    is_new[elsewhere] = 0
-    ranks = np.cumsum(is_new)
-    before = np.append(0, begun[:-1])
-    numbers = np.zeros(count + 1, np.int64)
-    numbers[1:] = ranks[1:] + np.repeat(row_starts - ranks[before], begun - before)
-    numbers[elsewhere] = their_numbers
-    return numbers.astype(dtype)
+    """The label of each component of a chunk, by its number there; those elsewhere in order."""
+    numbers = np.empty(count + 1, dtype)
+    faces.final_numbers(
+        begun, row_starts, np.asarray(elsewhere), np.asarray(their_numbers), numbers
+    )
+    return numbers
 
 
 # --- the graph --------------------------------------------------------------------------------
