@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import operator
 import threading
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,10 +97,12 @@ def seen(found: Found, sides, in_order):
     return Report(parts.count, touching, weights, begun, found.names), planes
 
 
-def touch(connectivity: int, view, others):
+def touch(connectivity: int, steps, view, *others):
     """The report, and for each direction the pairs of components that touch there."""
     report, planes = view
-    return report, [_pairs(planes, far[1], step, connectivity) for step, far in others]
+    return report, [
+        _pairs(planes, far, step, connectivity) for step, (_, far) in zip(steps, others)
+    ]
 
 
 def _pairs(planes, others, step, connectivity: int):
@@ -281,8 +284,9 @@ class Grid:
         """The chunks before a chunk that it may touch."""
         return [other for _, other in self._around(number)]
 
-    def directions(self, number: int):
-        return list(self._around(number))
+    def steps_from(self, number: int) -> list[tuple[int, ...]]:
+        """The steps that lead there."""
+        return [step for step, _ in self._around(number)]
 
     def sides(self, number: int) -> list[tuple[int, int]]:
         """The faces of a chunk that another one touches, as (axis, first or last plane)."""
@@ -328,7 +332,10 @@ def first_pass(name: str, find, arrays, connectivity: int, merge, *, in_order=Fa
 
 
 def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passes:
-    """The graph of a look at each chunk, of a task a chunk for what touches, and of a merge."""
+    """The graph of a look at each chunk, of a task a chunk for what touches, and of a merge.
+
+    What Dask would search for keys in vain is bound to the functions.
+    """
     arrays = aligned(arrays)
     like = arrays[0]
     grid = Grid(like.chunks, connectivity)
@@ -337,12 +344,15 @@ def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passe
     places = list(np.ndindex(grid.shape))
     for n, at in enumerate(places):
         blocks = [(array.name, *at) for array in arrays]
-        layer["look-" + token, *at] = (*look, grid.sides(n), *blocks)
+        layer["look-" + token, *at] = (partial(*look, grid.sides(n)), *blocks)
         for i, part in enumerate(("parked", "seen")):
             layer[f"{part}-{token}", *at] = (operator.itemgetter(i), ("look-" + token, *at))
     for n, at in enumerate(places):
-        others = [[step, ("seen-" + token, *places[i])] for step, i in grid.directions(n)]
-        layer["touch-" + token, *at] = (touch, connectivity, ("seen-" + token, *at), others)
+        steps, others = grid.steps_from(n), grid.neighbours(n)
+        layer["touch-" + token, *at] = (
+            partial(touch, connectivity, steps),
+            *(("seen-" + token, *places[i]) for i in (n, *others)),
+        )
     merged = ("merge-" + token,)
     layer[merged] = (merge, grid, [("touch-" + token, *at) for at in places])
     graph = HighLevelGraph.from_collections(token, layer, dependencies=arrays)
