@@ -24,6 +24,14 @@ def _vector_pointer(context, builder, array_type, array, index, vector):
     return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
+def _every(builder, vector, value):
+    """A vector that holds a value in every lane."""
+    undefined = ir.Constant(vector, ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+    return builder.shuffle_vector(one, undefined, lanes)
+
+
 @intrinsic
 def greater64(typingctx, array, index, threshold):
     """Bit k is ``array[index + k] > threshold``, for a 1-D array; NaN compares false."""
@@ -35,10 +43,7 @@ def greater64(typingctx, array, index, threshold):
         vector = ir.VectorType(element, 64)
         load = builder.load(_vector_pointer(context, builder, array, values, start, vector))
         load.align = array.dtype.bitwidth // 8
-        undefined = ir.Constant(vector, ir.Undefined)
-        one = builder.insert_element(undefined, limit, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
-        limits = builder.shuffle_vector(one, undefined, lanes)
+        limits = _every(builder, vector, limit)
         if isinstance(array.dtype, types.Float):
             greater = builder.fcmp_ordered(">", load, limits)
         elif array.dtype.signed:
@@ -60,6 +65,24 @@ def store64(typingctx, array, index, word):
         pointer = _vector_pointer(context, builder, array, values, start, _BYTES)
         store = builder.store(builder.zext(builder.bitcast(bits, _BOOLS), _BYTES), pointer)
         store.align = 1
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def spread64(typingctx, array, index, word, value):
+    """Write ``value if bit k of word else 0`` to ``array[index + k]``, for a 1-D array."""
+    signature = types.void(array, types.intp, types.uint64, array.dtype)
+
+    def codegen(context, builder, signature, args):
+        values, start, bits, one = args
+        vector = ir.VectorType(_ELEMENTS[str(array.dtype)], 64)
+        pointer = _vector_pointer(context, builder, array, values, start, vector)
+        which = builder.bitcast(bits, _BOOLS)
+        zeros = ir.Constant(vector, None)
+        store = builder.store(builder.select(which, _every(builder, vector, one), zeros), pointer)
+        store.align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return signature, codegen

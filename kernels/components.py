@@ -47,8 +47,9 @@ class Runs:
 
     def begun(self):
         """How many components have begun by the end of each row."""
-        most = np.concatenate([np.zeros(1, self.numbers.dtype), self.numbers])
-        return np.maximum.accumulate(most, out=most)[self.bases[1:]]
+        out = np.empty(len(self.words), self.numbers.dtype)
+        faces.begun(self.bases, self.numbers, out)
+        return out
 
     def painted(self, values):
         """An array with ``values[component]``, and 0 between the components."""

@@ -52,6 +52,79 @@ def keep(words, bases, numbers, kept, grown) -> None:
     launch.slabs(keep_runs, len(words), words, bases, numbers, kept, grown)
 
 
+def listed(planes, is_there):
+    """The components on some planes and those that are there anyway, in order; and the planes with
+    1, 2, ... of these.
+    """
+    flat = np.concatenate([plane.reshape(-1) for plane in planes]) if planes else np.zeros(0, int)
+    out = np.empty(flat.size, np.int32)
+    touching = rename(flat, is_there, out)
+    ends = np.cumsum([plane.size for plane in planes])[:-1]
+    return touching, [x.reshape(p.shape) for x, p in zip(np.split(out, ends), planes)]
+
+
+def pairs(a, b):
+    """The pairs of numbers where neither plane is 0, two in one: the first in the upper half."""
+    codes = np.empty(a.size, np.int64)
+    return codes[: pair_codes(a.reshape(-1), b.reshape(-1), codes)]
+
+
+@njit(nogil=True, cache=True)
+def rename(flat, is_there, out):
+    """The numbers in `flat` and those that are there, in order; 1, 2, ... for them in `out`."""
+    for number in flat:
+        is_there[number] = True
+    is_there[0] = False
+    touching = np.flatnonzero(is_there)
+    place = np.zeros(is_there.size, np.int32)
+    for i in range(touching.size):
+        place[touching[i]] = i + 1
+    for i in range(flat.size):
+        out[i] = place[flat[i]]
+    return touching
+
+
+@njit(nogil=True, cache=True)
+def pair_codes(a, b, codes):
+    """Two numbers in one where neither is 0 and they differ from the two before; how many."""
+    count = 0
+    last = np.int64(0)
+    for i in range(a.size):
+        code = np.int64(a[i]) << 32 | np.int64(b[i])
+        if a[i] and b[i] and code != last:
+            codes[count] = last = code
+            count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def begun(bases, numbers, out):
+    """The greatest number up to the end of each row."""
+    most = 0
+    for r in range(out.size):
+        for run in range(bases[r], bases[r + 1]):
+            most = max(most, numbers[run])
+        out[r] = most
+
+
+@njit(nogil=True, cache=True)
+def final_numbers(begun, row_starts, elsewhere, their_numbers, numbers):
+    """Number on from what each row starts with, but for those that have numbers from elsewhere."""
+    numbers[0] = 0
+    component = np.int64(0)
+    known = 0
+    for r in range(begun.size):
+        number = row_starts[r]
+        while component < begun[r]:
+            component += 1
+            if known < elsewhere.size and elsewhere[known] == component:
+                numbers[component] = their_numbers[known]
+                known += 1
+            else:
+                number += 1
+                numbers[component] = number
+
+
 @njit(nogil=True, cache=True)
 def paint_listed(first, last, rows, words, length, bases, numbers, out):
     """Rows one after the other, each voxel the number of its run."""

@@ -30,7 +30,7 @@ import numpy as np
 from numba import cuda, njit, types
 
 from . import launch, runs, warp
-from .bits import paint_rows, word_greater
+from .bits import paint_rows, popcount, word_greater
 from .runs import ONE, TOP, ZERO
 
 # Sweeps before the union of runs takes over: more than smooth volumes and noise need (3 to 8).
@@ -98,9 +98,13 @@ def painted(words, shape):
     return out
 
 
-def exposed(words, shape, connectivity, sides):
-    """The bits that connect to a face, one of `sides` as (axis, 0 or -1), within rows of bits; or
-    all bits, where it takes long to say."""
+def exposed(words, kept, shape, connectivity, sides):
+    """What `words` hold beside `kept`, where it connects to a face, one of `sides` as (axis, 0 or
+    -1), within itself; or all of it, where that takes less. The words are used up.
+    """
+    left = sum(_slabs(clear_bits, words, words, kept))
+    if left <= words.size:
+        return words  # a union of so few runs takes less than to see which of them to leave out
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     grown = np.zeros_like(words)
     grid, within = (x.reshape(*shape[:-1], -1) for x in (grown, words))
@@ -161,13 +165,27 @@ def _packed(words, length: int):
 
 
 @njit(nogil=True, cache=True)
+def clear_bits(first, last, words, kept):
+    """Clear the bits of rows [first, last) that are kept; how many runs are left."""
+    count = np.int64(0)
+    for r in range(first, last):
+        before = ZERO
+        for w in range(words.shape[1]):
+            word = words[r, w] & ~kept[r, w]
+            words[r, w] = word
+            count += np.int64(popcount(runs.run_starts(word, before)))
+            before = word
+    return count
+
+
+@njit(nogil=True, cache=True, forceinline=True)
 def fill(bits, mask, carry):
     """Grow `bits` through the runs of `mask` towards higher bits; `carry` is the bit below."""
     bits |= carry & mask
     return bits | (mask & ~(mask + bits))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def fill_down(bits, mask):
     """Grow `bits` through the runs of `mask` towards lower bits."""
     for shift in (1, 2, 4, 8, 16, 32):
@@ -176,7 +194,7 @@ def fill_down(bits, mask):
     return bits
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def fill_row(mask, grown, r):
     """Grow a row along itself, to both sides."""
     carry = ZERO
@@ -189,7 +207,7 @@ def fill_row(mask, grown, r):
     for w in range(count - 1, -1, -1):
         within = mask[r, w]
         bits = grown[r, w] | ((carry << TOP) & within)
-        if bits != within:
+        if within & ~bits & (bits >> ONE):
             bits = fill_down(bits, within)
         grown[r, w] = bits
         carry = bits & ONE
@@ -230,7 +248,7 @@ def classify(first, last, low_values, low, high_values, high, length, mask, grow
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def pull(mask, grown, r, other, wide):
     """Grow row r from a row beside it; whether anything came."""
     changed = ZERO

@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda, njit, types
 
 from . import launch, runs, warp
-from .bits import pack_rows
+from .bits import pack_rows, spread64, trailing_zeros
 from .flood import (
     BLOCK,
     classify_image,
@@ -114,25 +114,29 @@ def number(parents):
 @njit(nogil=True, cache=True)
 def paint_runs(first, last, words, length, bases, numbers, labels):
     """Each voxel of the bits gets its run's number, each other 0."""
+    end = last * length
+    nothing = labels.dtype.type(0)
     for r in range(first, last):
         run = bases[r] - 1
         before = ZERO
-        at = r * length
         for w in range(words.shape[1]):
             word = words[r, w]
             starts = runs.run_starts(word, before)
             before = word
-            piece = labels[at + w * 64 : min(at + w * 64 + 64, at + length)]
-            if word == ZERO:
-                piece[:] = 0
-                continue
-            if starts == ZERO and word == ~ZERO:
-                piece[:] = numbers[run]
-                continue
-            for k in range(piece.size):
-                bit = np.uint64(k)
-                run += np.int64((starts >> bit) & ONE)
-                piece[k] = numbers[run] if (word >> bit) & ONE else 0
+            at = r * length + w * 64
+            if at + 64 <= end:
+                # The lowest run, and zeros around it; the next row writes over what is too much.
+                part = runs.lowest_run(word)
+                run += np.int64((starts & part) != ZERO)
+                spread64(labels, at, part, numbers[run] if part != ZERO else nothing)
+                word ^= part
+            else:
+                labels[at : min(end, (r + 1) * length)] = nothing
+            while word != ZERO:
+                bit = word & (~word + ONE)
+                run += np.int64((starts & bit) != ZERO)
+                labels[at + np.int64(trailing_zeros(word))] = numbers[run]
+                word ^= bit
 
 
 # --- several values ---------------------------------------------------------------------------

@@ -40,8 +40,7 @@ def grown(low_values, low, high_values, high, connectivity: int, sides):
     words, kept = flood.grown_bits(
         low_values, low, high_values, high, low_values.shape, connectivity
     )
-    words ^= kept  # what floods is above low
-    words = flood.exposed(words, low_values.shape, connectivity, sides)
+    words = flood.exposed(words, kept, low_values.shape, connectivity, sides)
     return Flooded(kept, Runs(words, low_values.shape, connectivity), low_values.shape)
 
 

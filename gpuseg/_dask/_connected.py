@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import operator
 import threading
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from .._backend import choose
 from .._transfer import lane
+from ..kernels import faces
 from ..kernels.launch import one_thread
 from ._parked import Parked
 
@@ -83,28 +85,24 @@ def seen(found: Found, sides, in_order):
     """The report on a chunk, and its faces, with components as 1, 2, ... of those that the report
     lists."""
     parts = found.components
-    planes = {side: parts.face(*side) for side in sides}
     is_there = np.full(parts.count + 1, found.names is not None)
-    for plane in planes.values():
-        is_there[plane] = True
-    is_there[0] = False
-    touching = np.flatnonzero(is_there)
-    place = np.zeros(parts.count + 1, np.int32)
-    place[touching] = np.arange(1, touching.size + 1)
+    touching, planes = faces.listed([parts.face(*side) for side in sides], is_there)
     values = found.values
     planes = {
-        side: (place[plane], None if values is None else _plane(values, *side))
-        for side, plane in planes.items()
+        side: (plane, None if values is None else _plane(values, *side))
+        for side, plane in zip(sides, planes)
     }
     weights = None if found.weights is None else found.weights[np.append(0, touching)]
     begun = parts.begun() if in_order else None
     return Report(parts.count, touching, weights, begun, found.names), planes
 
 
-def touch(connectivity: int, view, others):
+def touch(connectivity: int, steps, view, *others):
     """The report, and for each direction the pairs of components that touch there."""
     report, planes = view
-    return report, [_pairs(planes, far[1], step, connectivity) for step, far in others]
+    return report, [
+        _pairs(planes, far, step, connectivity) for step, (_, far) in zip(steps, others)
+    ]
 
 
 def _pairs(planes, others, step, connectivity: int):
@@ -120,14 +118,12 @@ def _pairs(planes, others, step, connectivity: int):
         here = tuple(slice(max(0, -d), n - max(0, d)) for d, n in zip(shift, own.shape))
         there = tuple(slice(max(0, d), n - max(0, -d)) for d, n in zip(shift, own.shape))
         a, b = own[here], far[there]
-        both = (a > 0) & (b > 0)
         if own_values is not None:
-            both &= own_values[here] == far_values[there]
+            b = b * (own_values[here] == far_values[there])
         elif any(shift):
             # A voxel straight across would have joined the two already.
-            both &= far[here] == 0
-        pairs = a[both].astype(np.int64) << 32 | b[both]
-        found.append(pairs[np.append(True, pairs[1:] != pairs[:-1])[: pairs.size]])
+            b = b * (far[here] == 0)
+        found.append(faces.pairs(a, b))
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs >> 32, pairs & (2**32 - 1)], axis=1).astype(np.int32)
 
@@ -253,16 +249,12 @@ def number(dtype, parked: Parked, answer):
 
 
 def final_numbers(count: int, begun, row_starts, elsewhere, their_numbers, dtype):
-    """The label of each component of a chunk, by its number there."""
-    is_new = np.ones(count + 1, np.int64)
-    is_new[0] = 0
-    is_new[elsewhere] = 0
-    ranks = np.cumsum(is_new)
-    before = np.append(0, begun[:-1])
-    numbers = np.zeros(count + 1, np.int64)
-    numbers[1:] = ranks[1:] + np.repeat(row_starts - ranks[before], begun - before)
-    numbers[elsewhere] = their_numbers
-    return numbers.astype(dtype)
+    """The label of each component of a chunk, by its number there; those elsewhere in order."""
+    numbers = np.empty(count + 1, dtype)
+    faces.final_numbers(
+        begun, row_starts, np.asarray(elsewhere), np.asarray(their_numbers), numbers
+    )
+    return numbers
 
 
 # --- the graph --------------------------------------------------------------------------------
@@ -292,8 +284,9 @@ class Grid:
         """The chunks before a chunk that it may touch."""
         return [other for _, other in self._around(number)]
 
-    def directions(self, number: int):
-        return list(self._around(number))
+    def steps_from(self, number: int) -> list[tuple[int, ...]]:
+        """The steps that lead there."""
+        return [step for step, _ in self._around(number)]
 
     def sides(self, number: int) -> list[tuple[int, int]]:
         """The faces of a chunk that another one touches, as (axis, first or last plane)."""
@@ -339,7 +332,10 @@ def first_pass(name: str, find, arrays, connectivity: int, merge, *, in_order=Fa
 
 
 def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passes:
-    """The graph of a look at each chunk, of a task a chunk for what touches, and of a merge."""
+    """The graph of a look at each chunk, of a task a chunk for what touches, and of a merge.
+
+    What Dask would search for keys in vain is bound to the functions.
+    """
     arrays = aligned(arrays)
     like = arrays[0]
     grid = Grid(like.chunks, connectivity)
@@ -348,12 +344,15 @@ def passes_of(name: str, look, touch, merge, arrays, connectivity: int) -> Passe
     places = list(np.ndindex(grid.shape))
     for n, at in enumerate(places):
         blocks = [(array.name, *at) for array in arrays]
-        layer["look-" + token, *at] = (*look, grid.sides(n), *blocks)
+        layer["look-" + token, *at] = (partial(*look, grid.sides(n)), *blocks)
         for i, part in enumerate(("parked", "seen")):
             layer[f"{part}-{token}", *at] = (operator.itemgetter(i), ("look-" + token, *at))
     for n, at in enumerate(places):
-        others = [[step, ("seen-" + token, *places[i])] for step, i in grid.directions(n)]
-        layer["touch-" + token, *at] = (touch, connectivity, ("seen-" + token, *at), others)
+        steps, others = grid.steps_from(n), grid.neighbours(n)
+        layer["touch-" + token, *at] = (
+            partial(touch, connectivity, steps),
+            *(("seen-" + token, *places[i]) for i in (n, *others)),
+        )
     merged = ("merge-" + token,)
     layer[merged] = (merge, grid, [("touch-" + token, *at) for at in places])
     graph = HighLevelGraph.from_collections(token, layer, dependencies=arrays)

@@ -48,11 +48,11 @@ def _look(thresholds, sought, sides, image, mask=None):
     return None, views
 
 
-def _touch(connectivity, views, others):
+def _touch(connectivity, steps, views, *others):
     found = []
     for i, (view, alone) in enumerate(views):
-        beside = [[step, far[i][0]] for step, far in others]
-        found.append((touch(connectivity, view, beside), alone))
+        beside = (far[i][0] for far in others)
+        found.append((touch(connectivity, steps, view, *beside), alone))
     return found
 
 
