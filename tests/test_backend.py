@@ -1,5 +1,7 @@
 """The dispatch: which backend runs a call, what goes in, what comes out, what is refused."""
 
+import contextlib
+import ctypes
 import logging
 import subprocess
 import sys
@@ -440,3 +442,97 @@ def test_chunks_are_copied_on_a_stream_of_their_thread(fake_cuda, monkeypatch):
     assert events == [
         "stream", "3 bytes back", "wait for 1", "40 bytes back", "wait for 0", "wait for 0",
     ]  # fmt: skip
+
+
+class Copier:
+    """What copying in pieces asks of CuPy, done by the host at once."""
+
+    def __init__(self):
+        self.moved, self.copies = [], 0
+        copier = self
+
+        class Event:
+            def __init__(self, *, disable_timing):
+                assert disable_timing
+                self.recorded = False
+
+            def record(self, stream=None):
+                self.recorded = True
+
+            def synchronize(self):
+                pass
+
+        class Stream:
+            ptr = 7
+
+            def __init__(self, *, non_blocking):
+                assert non_blocking
+
+            def wait_event(self, event):
+                assert event.recorded
+
+            def synchronize(self):
+                copier.moved.append(threading.get_ident())
+
+        def copy(target, source, count, kind, stream):
+            assert stream == Stream.ptr
+            copier.copies += 1
+            ctypes.memmove(target, source, count)
+
+        runtime = types.SimpleNamespace(
+            memcpyAsync=copy, memcpyHostToDevice=1, memcpyDeviceToHost=2, getDevice=lambda: 0
+        )
+        self.cuda = types.SimpleNamespace(
+            Device=lambda n: contextlib.nullcontext(), Event=Event, Stream=Stream, runtime=runtime
+        )
+        self.empty, self.asarray = DeviceMemory, None
+
+
+class DeviceMemory:
+    def __init__(self, shape, dtype):
+        self.array = np.zeros(shape, dtype)
+        self.data = types.SimpleNamespace(ptr=self.array.ctypes.data)
+        self.flags, self.strides, self.size = self.array.flags, self.array.strides, self.array.size
+        self.shape, self.dtype, self.nbytes = shape, self.array.dtype, self.array.nbytes
+
+    @property
+    def T(self):
+        return self.array.T
+
+
+@pytest.mark.parametrize("dtype", ["u1", "?", "u2", "f4", "f8"])
+@pytest.mark.parametrize("count", [64, 65, 127, 128, 1000])
+def test_large_arrays_go_in_pieces(monkeypatch, rng, dtype, count):
+    copier = Copier()
+    cupyx = types.ModuleType("cupyx")
+    cupyx.empty_pinned = np.empty
+    monkeypatch.setitem(sys.modules, "cupy", copier)
+    monkeypatch.setitem(sys.modules, "cupyx", cupyx)
+    monkeypatch.setattr(_transfer, "_LARGE", 64)
+    monkeypatch.setattr(_transfer, "_PIECE", 24)
+    monkeypatch.setattr(_transfer, "_local", threading.local())
+    monkeypatch.setenv("GPUSEG_NUM_THREADS", "3")
+    values = rng.integers(0, 2 if dtype == "?" else 200, (1, count)).astype(dtype)
+    there = _transfer.upload(values)
+    np.testing.assert_array_equal(there.array, values)
+    pieces = -(-values.nbytes // 24)
+    assert copier.copies == pieces
+    np.testing.assert_array_equal(_transfer.download(there), values, strict=True)
+    assert copier.copies == 2 * pieces
+    assert len(copier.moved) == 2 * min(3, pieces)
+    columns = np.asfortranarray(np.stack([values[0]] * 2))
+    np.testing.assert_array_equal(_transfer.upload(columns), columns)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["u1", "?", "u2", "f4"])
+def test_large_arrays_arrive(rng, dtype):
+    import cupy
+
+    values = rng.integers(0, 2 if dtype == "?" else 200, (70, 1001, 503)).astype(dtype)
+    with gpuseg.using("cuda"):
+        for given in (values, np.asfortranarray(values), values[:, ::2]):
+            there = gpuseg.asarray(given)
+            np.testing.assert_array_equal(cupy.asnumpy(there), given)
+            there *= there.dtype.type(1)  # goes on as the copy back begins
+            np.testing.assert_array_equal(gpuseg.asnumpy(there), given, strict=True)

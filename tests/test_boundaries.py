@@ -30,6 +30,25 @@ def test_boundaries_are_those_of_scikit_image(backend, data):
     )
 
 
+@pytest.mark.parametrize("offset", [0, 2**40, -(2**40)])
+@pytest.mark.parametrize("mode", ["thick", "inner", "outer"])
+def test_labels_of_any_width_have_the_same_boundaries(backend, mode, offset):
+    labels = (np.indices((20, 30)) // 8).sum(0)
+    for background in (0, 2, -7):
+        options = {"mode": mode, "background": background}
+        expected = skimage.segmentation.find_boundaries(labels.astype(np.int32), **options)
+        options["background"] += offset
+        assert np.array_equal(find_boundaries(labels + offset, **options), expected)
+
+
+def test_scikit_image_takes_wide_labels_for_others():
+    labels = (np.indices((20, 30)) // 8).sum(0)
+    narrow, wide = (
+        skimage.segmentation.find_boundaries(labels.astype(kind), mode="outer") for kind in "il"
+    )
+    assert narrow.sum() < wide.sum()
+
+
 def test_boundaries_between_pixels(backend):
     labels = np.array([[1, 1, 2]])
     assert find_boundaries(labels, mode="subpixel").astype(int).tolist() == [[0, 0, 0, 1, 0]]
@@ -39,7 +58,7 @@ def test_boundaries_between_pixels(backend):
 @pytest.mark.parametrize("mode", ["thick", "inner", "outer", "subpixel"])
 def test_marked_boundaries_are_those_of_scikit_image(backend, kind, mode):
     image = skimage.data.coins()[:20, :30].astype(kind)
-    labels = (np.indices(image.shape) // 8).sum(0)
+    labels = (np.indices(image.shape) // 8).sum(0).astype(np.int32)
     options = {"color": (1, 0, 0), "outline_color": (0, 0, 1), "mode": mode}
     expected = skimage.segmentation.mark_boundaries(image, labels, **options)
     result = mark_boundaries(image, labels, **options)

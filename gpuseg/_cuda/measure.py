@@ -54,9 +54,14 @@ def regionprops_table(label_image, intensity_image, properties, *, extra_propert
         raise Unserved("extra_properties are functions for the CPU")
     peer = skimage(label_image, "measure").regionprops_table
     table = peer(label_image, intensity_image, properties, **options)
-    # cuCIM has an order of its own.
+    # cuCIM has an order and types of its own.
     parts = tuple(name + options["separator"] for name in properties)
     places = {name: properties.index(name) for name in table if name in properties}
     for name in table.keys() - places.keys():
         places[name] = parts.index(max((p for p in parts if name.startswith(p)), key=len))
-    return {name: table[name] for name in sorted(table, key=places.get)}
+    return {name: _wide(table[name]) for name in sorted(table, key=places.get)}
+
+
+def _wide(column):
+    kinds = {"i": np.int64, "u": np.int64, "f": np.float64}
+    return column.astype(kinds.get(column.dtype.kind, column.dtype), copy=False)

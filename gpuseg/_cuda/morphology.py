@@ -4,7 +4,7 @@ import numpy as np
 
 from .._backend import array_namespace, cuda_stream
 from .._cpu import morphology as shared
-from .._cpu.morphology import large_labels, reconstruction
+from .._cpu.morphology import large_labels
 from ..kernels.sizes import add_up_sizes_cuda
 from .measure import label
 
@@ -37,6 +37,12 @@ dilation = _grey("dilation")
 opening = _grey("opening")
 closing = _grey("closing")
 white_tophat = _grey("white_tophat")
+
+
+def reconstruction(seed, mask, method, footprint, offset):
+    found = shared.reconstruction(seed, mask, method, footprint, offset)
+    # As scikit-image, which computes in float64 but for float32.
+    return found if found.dtype == np.float32 else found.astype(np.float64, copy=False)
 
 
 def remove_small_objects(ar, *, most, connectivity):

@@ -38,6 +38,12 @@ def find_boundaries(label_img, connectivity=1, mode="thick", background=0):
     TypeError, ValueError
         For labels that are no integers or empty, a connectivity out of range, an unknown mode.
 
+    Notes
+    -----
+    The mode 'outer' of scikit-image takes some pixels inside of regions for boundaries where labels
+    are of 64 bits: it computes with a label that float64 does not hold. Here the type of labels
+    does not matter.
+
     References
     ----------
     .. [1] S. van der Walt, J.L. Schoenberger, J. Nunez-Iglesias, F. Boulogne, J.D. Warner,

@@ -1,6 +1,6 @@
 """Edges by cuCIM, given what it converts or leaves out in another way than scikit-image."""
 
-from ..._backend import array_namespace
+from ..._backend import Unserved, array_namespace
 from ..._cpu.filters import edges as shared
 from ..._cpu.filters.smoothing import floating
 
@@ -29,4 +29,6 @@ prewitt = _gradient("prewitt")
 
 
 def laplace(image, ksize, *, mask):
+    if ksize != 3:
+        raise Unserved("kernels of other sizes than 3 are for the CPU")
     return shared.laplace(floating(image, preserve_range=False), ksize, mask=mask)
