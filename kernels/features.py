@@ -16,6 +16,7 @@ import numpy as np
 from numba import cuda, njit, types
 
 from . import launch
+from .flood import divided
 from .gaussian import MODES, outside_cpu, outside_cuda
 
 # Matrices whose eigenvalues are computed in one loop.
@@ -468,8 +469,9 @@ def _gradient_at(source, voxel, volume, ndim, mode):
 
 @cuda.jit(device=True)
 def _place(voxel, volume):
-    row, width = voxel // volume[2], volume[2]
-    return row // volume[1], row % volume[1], voxel - row * width
+    row, x = divided(voxel, volume[2])
+    z, y = divided(row, volume[1])
+    return z, y, x
 
 
 @cuda.jit

@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import cuda, types
 
 from . import launch
+from .flood import divided
 
 _BLOCK = 16 if launch.simulating() else 128
 
@@ -19,7 +20,8 @@ def look_along(squares, inner, limit, squared, labels, out_squared, out_labels):
     """Look both ways along one axis, `inner` pixels a step, as far as something nearer can be."""
     n = squares.size
     for i in range(cuda.grid(1), squared.size, cuda.gridsize(1)):
-        x = i // inner % n
+        along, _ = divided(i, inner)
+        _, x = divided(along, n)
         best = squared[i]
         label = labels[i]
         for k in range(1, n):

@@ -21,6 +21,8 @@ def add_up_sizes(labels, sizes):
     label = types.int64(0)
     if i < labels.size:
         label = types.int64(labels[i])
+    if warp.ballot(scratch, label != 0) == 0:
+        return
     left = warp.from_lane_before(scratch, label)
     starts = warp.ballot(scratch, lane == 0 or label != left)
     if label != 0 and (lane == 0 or label != left):
