@@ -65,7 +65,7 @@ def inputs(shape):
 @pytest.mark.filterwarnings("ignore")  # the peers' own
 def bench_function(benchmark, pytestconfig, name, shape, who, backend, there):
     case, function, given = cases.CASES[name], cases.function(name), inputs(shape)
-    device = _device(pytestconfig)
+    device, seconds = _device(pytestconfig), pytestconfig.getoption("seconds")
     resident = cases.OnDevice(given, device) if there or backend == "cuda" else None
     if who == "gpuseg":
         args = case.args(given)
@@ -85,14 +85,14 @@ def bench_function(benchmark, pytestconfig, name, shape, who, backend, there):
             "series": f"{name} {kind}"}  # fmt: skip
     with gpuseg.using(device.backend if backend == "cuda" else "cpu"):
         result = measure(benchmark, who, call, case=f"{name} {size}",
-                         voxels=given.size, least=1, budget=0.3, **more)  # fmt: skip
+                         voxels=given.size, least=1, budget=seconds, **more)  # fmt: skip
     if who == "gpuseg":
         benchmark.extra_info["bytes"] = nbytes(args, result)
     if resident:
         kept = case.args(resident)
         inside = call if there else lambda: function(*kept, **case.options)
         with gpuseg.using(device.backend):
-            benchmark.extra_info.update(device_seconds(inside, budget=0.3).info())
+            benchmark.extra_info.update(device_seconds(inside, budget=seconds).info())
     if who != "gpuseg" and cases.TWINS.get(who, who) not in case.differs:
         with gpuseg.using(device.backend if there else "cpu"):
             ours = function(*case.args(on), **case.options)

@@ -27,8 +27,8 @@ from gpuseg.measure import label
 class Machine:
     """The GPU, or in a rehearsal the CPU with small arrays."""
 
-    def __init__(self, *, rehearsal: bool):
-        self.rehearsal, self.budget = rehearsal, 0.01 if rehearsal else 0.5
+    def __init__(self, *, rehearsal: bool, seconds: float):
+        self.rehearsal, self.budget = rehearsal, 0.01 if rehearsal else seconds
         self.device = cases.REHEARSAL if rehearsal else cases.GPU
         self.xp = np if rehearsal else importlib.import_module("cupy")
         self.ndi = importlib.import_module(self.device.ndimage)
@@ -62,7 +62,7 @@ def machine(request):
     rehearsal = request.config.getoption("rehearse")
     if not rehearsal and not gpuseg.device_info()["cuda"]["available"]:
         pytest.skip("no CUDA device works here")
-    return Machine(rehearsal=rehearsal)
+    return Machine(rehearsal=rehearsal, seconds=request.config.getoption("seconds"))
 
 
 def compare(benchmark, machine, who, call, case, image, **more):
@@ -71,7 +71,7 @@ def compare(benchmark, machine, who, call, case, image, **more):
     with gpuseg.using(machine.device.backend):
         try:
             result = measure(benchmark, who, call, case=case, voxels=image.size, backend=backend,
-                             budget=machine.budget / 2, resident=True, **more)  # fmt: skip
+                             budget=machine.budget, resident=True, **more)  # fmt: skip
             benchmark.extra_info.update(device_seconds(call, budget=machine.budget).info())
         except MemoryError as error:  # CuPy's is one
             pytest.skip(f"{who}: {error}")

@@ -23,6 +23,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--members", help="in bench_all.py only these, such as 'gpuseg cuda,scikit-image'"
     )
+    parser.addoption(
+        "--seconds", type=float, default=0.3, help="how long calls are repeated in bench_all.py "
+        "and bench_gpu.py, on the host and on the GPU each",
+    )  # fmt: skip
     parser.addoption("--minutes", type=float, help="skip what is not reached in so many minutes")
     parser.addoption(
         "--rehearse", action="store_true", help="run what is for a GPU on the CPU, on tiny images"
