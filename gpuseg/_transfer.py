@@ -137,7 +137,8 @@ class _Ring:
 def _in_pieces(cupy, here, there, move) -> None:
     """Let threads `move` pieces of the bytes `here` from or to a device array; wait for them."""
     device, ready = cupy.cuda.runtime.getDevice(), cupy.cuda.Event(disable_timing=True)
-    ready.record()  # what the current stream does with the memory there comes first
+    # What the current stream does with the memory there comes first.
+    ready.record(cupy.cuda.get_current_stream())
 
     def some(first, last):
         with cupy.cuda.Device(device):

@@ -483,8 +483,9 @@ class Copier:
             memcpyAsync=copy, memcpyHostToDevice=1, memcpyDeviceToHost=2, getDevice=lambda: 0
         )
         self.cuda = types.SimpleNamespace(
-            Device=lambda n: contextlib.nullcontext(), Event=Event, Stream=Stream, runtime=runtime
-        )
+            Device=lambda n: contextlib.nullcontext(), Event=Event, Stream=Stream, runtime=runtime,
+            get_current_stream=lambda: "current",
+        )  # fmt: skip
         self.empty, self.asarray = DeviceMemory, None
 
 
