@@ -30,7 +30,7 @@ name=$("$python" benchmarks/roofline.py --name 2>&1) || {
 file=benchmarks/results/$name.json
 
 echo "== are the answers right?"
-timeout 150 "${gpuseg[@]}" verify || {
+timeout 240 "${gpuseg[@]}" verify || {
     echo "gpu.sh: gpuseg verify failed here, so nothing was measured" >&2
     exit 1
 }

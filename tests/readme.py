@@ -57,7 +57,7 @@ def _used(function, seen: set) -> set[str]:
         names |= {*code.co_names, *code.co_freevars}
         codes += [const for const in code.co_consts if inspect.iscode(const)]
     used = set(names)
-    known = dict(function.__globals__)
+    known = function.__globals__ | inspect.getclosurevars(function).nonlocals
     for thing in [known.get(name) for name in names]:
         if inspect.ismodule(thing) and thing.__name__.startswith("gpuseg._c"):
             known |= vars(thing)
