@@ -9,6 +9,7 @@ is asked for 8 chunks here. How time grows with the volume: `dask_scaling.py`.
 
 import numpy as np
 import pytest
+from cases import size_name
 from common import measure, noise, quantile
 from dask import array as da
 from scipy import ndimage as ndi
@@ -17,23 +18,23 @@ from gpuseg.filters import apply_hysteresis_threshold
 from gpuseg.measure import label
 
 
-def in_chunks(array, side: int):
+def in_chunks(array, chunks):
     """Chunks that lie in memory by themselves, as they come from a file."""
-    return da.from_array(array, chunks=side).map_blocks(np.copy).persist()
+    return da.from_array(array, chunks=chunks).map_blocks(np.copy).persist()
 
 
 @pytest.mark.parametrize("who", ["gpuseg", "in memory"])
-@pytest.mark.parametrize("side", [256, 128])
+@pytest.mark.parametrize("chunks", [(256, 256, 512), (256,) * 3, (128,) * 3], ids=str)
 @pytest.mark.parametrize("density", [0.2, 0.5])
 @pytest.mark.parametrize("kind", ["blobs", "noise"])
-def bench_hysteresis(benchmark, who, kind, density, side):
+def bench_hysteresis(benchmark, who, kind, density, chunks):
     image = noise((512, 512, 512), 3.0 if kind == "blobs" else 0.0)
     low, high = quantile(image, 1 - density), quantile(image, 1 - density / 10)
     if who == "gpuseg":
-        call = apply_hysteresis_threshold(in_chunks(image, side), low, high).persist
+        call = apply_hysteresis_threshold(in_chunks(image, chunks), low, high).persist
     else:
         call = lambda: apply_hysteresis_threshold(image, low, high)  # noqa: E731
-    case = f"hysteresis 512^3 {kind}, low mask {density}, chunks of {side}^3"
+    case = f"hysteresis 512^3 {kind}, low mask {density}, chunks of {size_name(chunks)}"
     result = measure(benchmark, who, call, case=case, voxels=image.size)
     if who == "gpuseg":
         assert np.array_equal(result.compute(), apply_hysteresis_threshold(image, low, high))
