@@ -1567,7 +1567,7 @@ def cuda_signatures():
 
     whole, real, i64 = types.uint64, types.float64, types.int64
     signatures = []
-    cases = [(2, kind, False) for kind in ("u1", "u2", "i4", "u8", "f4", "f8")]
+    cases = [(2, kind, False) for kind in ("u1", "u2", "i4", "i8", "u8", "f4", "f8")]
     cases += [(2, "u1", True), (2, "f4", True), (3, "u2", False), (3, "f4", False), (3, "f4", True)]
     cases += [(3, "f8", True)]
     for axes, name, by_variance in cases:
@@ -1584,12 +1584,9 @@ def cuda_signatures():
         level = (*(i64,) * 4, *sizes, *rest)
         signatures += [
             (kernels.survey_tiles, (line(kind), *sizes, *rest, *table, found), 96),
+            (kernels.gather_level, (*level, *table), 96),
+            (kernels.gather_crown, (*level, *table, found), 96),
+            (kernels.place_tiles, (i64, i64, *sizes, *table, starts, *leaves), 96),
             (kernels.emit_tiles, (line(kind), *sizes, *rest, starts, *leaves), 96),
         ]
-        if name in {"u1", "f4", "f8"}:  # values only pass through these
-            signatures += [
-                (kernels.gather_level, (*level, *table), 96),
-                (kernels.gather_crown, (*level, *table, found), 96),
-                (kernels.place_tiles, (i64, i64, *sizes, *table, starts, *leaves), 96),
-            ]
     return signatures

@@ -29,7 +29,7 @@ def assert_as_cpu(image, **change):
 
 @pytest.mark.parametrize(
     ("shape", "criterion"),
-    [((30, 40), "range"), ((9, 11, 12), "std")],
+    [((30, 40), "range"), ((9, 11, 12), "range"), ((9, 11, 12), "std")],
     ids=str,
 )
 def test_tiles_of_full_size(rng, monkeypatch, shape, criterion):

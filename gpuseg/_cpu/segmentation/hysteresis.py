@@ -2,7 +2,7 @@
 
 from scipy.ndimage import generate_binary_structure
 
-from ..._backend import array_namespace, ndimage
+from ..._backend import ndimage
 from ...segmentation.hysteresis import HysteresisSteps
 from ..filters.hysteresis import flood_masks
 
@@ -18,6 +18,7 @@ def hysteresis(
     foreground,
     return_steps,
     flood=flood_masks,
+    reach=None,
 ):
     strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
     opened = strict if opening is None else _opened(strict, opening)
@@ -25,7 +26,7 @@ def hysteresis(
     if max_distance is None:
         connected = flood(opened, combined, connectivity=connectivity, packed=False)
     else:
-        connected = _reached(opened, combined, max_distance, connectivity)
+        connected = (reach or _reached)(opened, combined, max_distance, connectivity)
     steps = HysteresisSteps(strict, opened, loose, combined, connected)
     return steps if return_steps else connected
 
@@ -38,12 +39,7 @@ def _opened(mask, footprint):
 
 
 def _reached(seeds, mask, distance: int, connectivity: int):
-    """A step at a time: CuPy refuses several within a mask."""
-    xp, dilate = array_namespace(mask), ndimage(mask).binary_dilation
-    beside = xp.asarray(generate_binary_structure(mask.ndim, connectivity))
-    for _ in range(distance):
-        reached = dilate(seeds, beside, mask=mask)
-        if not bool(xp.any(reached != seeds)):
-            break
-        seeds = reached
-    return seeds
+    if distance == 0:
+        return seeds
+    beside = generate_binary_structure(mask.ndim, connectivity)
+    return ndimage(mask).binary_dilation(seeds, beside, iterations=distance, mask=mask)
