@@ -63,10 +63,11 @@ def listed(planes, is_there):
     return touching, [x.reshape(p.shape) for x, p in zip(np.split(out, ends), planes)]
 
 
-def pairs(a, b):
-    """The pairs of numbers where neither plane is 0, two in one: the first in the upper half."""
-    codes = np.empty(a.size, np.int64)
-    return codes[: pair_codes(a.reshape(-1), b.reshape(-1), codes)]
+def pairs(a, b, last):
+    """The pairs of numbers where neither plane is 0, as rows. `last` keeps what came last with each
+    number of the first plane, and that does not come again."""
+    out = np.empty((a.size, 2), np.int32)
+    return out[: list_pairs(a.reshape(-1), b.reshape(-1), last, out)]
 
 
 @njit(nogil=True, cache=True)
@@ -85,16 +86,78 @@ def rename(flat, is_there, out):
 
 
 @njit(nogil=True, cache=True)
-def pair_codes(a, b, codes):
-    """Two numbers in one where neither is 0 and they differ from the two before; how many."""
+def list_pairs(a, b, last, out):
     count = 0
-    last = np.int64(0)
     for i in range(a.size):
-        code = np.int64(a[i]) << 32 | np.int64(b[i])
-        if a[i] and b[i] and code != last:
-            codes[count] = last = code
+        if a[i] and b[i] and last[a[i]] != b[i]:
+            out[count, 0] = a[i]
+            out[count, 1] = last[a[i]] = b[i]
             count += 1
     return count
+
+
+@njit(nogil=True, cache=True)
+def join(pairs, first, second, parents):
+    """Unite the sets of pairs of members, which count from `first` and `second` on."""
+    for i in range(len(pairs)):
+        runs.unite(parents, first + pairs[i, 0], second + pairs[i, 1])
+
+
+@njit(nogil=True, cache=True)
+def number_sets(parents):
+    """Put the number of its set, from 0 on, in the place of each parent; how many sets."""
+    count = 0
+    for i in range(parents.size):
+        # A parent is never larger, so it has its number already.
+        if parents[i] == i:
+            parents[i] = count
+            count += 1
+        else:
+            parents[i] = parents[parents[i]]
+    return count
+
+
+@njit(nogil=True, cache=True)
+def begin(sets, places, count):
+    """Whether a set begins with a component: no other one of its lies before it."""
+    first = np.full(count, -1)
+    for i in range(sets.size):
+        known = first[sets[i]]
+        if known < 0 or places[i] < places[known]:
+            first[sets[i]] = i
+    begins = np.zeros(sets.size, np.bool_)
+    begins[first] = True
+    return begins
+
+
+@njit(nogil=True, cache=True)
+def begin_here(begun, touching, begins):
+    """How many sets begin in each row, where components that touch others may have before."""
+    out = np.empty(begun.size, np.int64)
+    before = k = 0
+    for r in range(begun.size):
+        out[r] = begun[r] - before
+        before = begun[r]
+        while k < touching.size and touching[k] <= before:
+            out[r] -= not begins[k]
+            k += 1
+    return out
+
+
+@njit(nogil=True, cache=True)
+def number_those_here(begun, touching, begins, sets, starts, numbers):
+    """The numbers of the sets that begin with components that touch others; each row begins after
+    so many."""
+    before = k = 0
+    for r in range(begun.size):
+        elsewhere = 0
+        while k < touching.size and touching[k] <= begun[r]:
+            if begins[k]:
+                numbers[sets[k]] = starts[r] + touching[k] - before - elsewhere
+            else:
+                elsewhere += 1
+            k += 1
+        before = begun[r]
 
 
 @njit(nogil=True, cache=True)

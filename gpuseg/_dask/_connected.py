@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import operator
 import threading
 from functools import partial
@@ -98,20 +99,22 @@ def seen(found: Found, sides, in_order):
 
 
 def touch(connectivity: int, steps, view, *others):
-    """The report, and for each direction the pairs of components that touch there."""
+    """The report, and for each direction the pairs of components that touch there, some twice."""
     report, planes = view
     return report, [
-        _pairs(planes, far, step, connectivity) for step, (_, far) in zip(steps, others)
+        _pairs(report.touching.size, planes, far, step, connectivity)
+        for step, (_, far) in zip(steps, others)
     ]
 
 
-def _pairs(planes, others, step, connectivity: int):
+def _pairs(count: int, planes, others, step, connectivity: int):
     """Which components of a chunk touch which of the chunk a step away, as rows of an array."""
     axis = next(i for i, d in enumerate(step) if d)
     own, own_values = (_edge(x, step, axis, 1) for x in planes[axis, _end(step[axis])])
     far, far_values = (_edge(x, step, axis, -1) for x in others[axis, _end(-step[axis])])
     budget = connectivity - sum(map(abs, step))
-    found = [np.zeros(0, np.int64)]
+    last = np.zeros(count + 1, np.int32)
+    found = []
     for shift in itertools.product((-1, 0, 1), repeat=own.ndim):
         if sum(map(abs, shift)) > budget:
             continue
@@ -123,9 +126,8 @@ def _pairs(planes, others, step, connectivity: int):
         elif any(shift):
             # A voxel straight across would have joined the two already.
             b = b * (far[here] == 0)
-        found.append(faces.pairs(a, b))
-    pairs = np.unique(np.concatenate(found))
-    return np.stack([pairs >> 32, pairs & (2**32 - 1)], axis=1).astype(np.int32)
+        found.append(faces.pairs(a, b, last))
+    return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _end(d: int) -> int:
@@ -175,25 +177,15 @@ def settle(finish, limit: int, parked: Parked, decision):
 
 def joined(grid: Grid, parts):
     """The set of each touching component, those of all chunks one after the other; and how many."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     if parts[0][0].names is not None:
         names, sets = np.unique(np.concatenate([r.names for r, _ in parts]), return_inverse=True)
         return sets, names.size
     bases = np.cumsum([0] + [report.touching.size for report, _ in parts])
-    ends: tuple[list, list] = ([np.zeros(0, np.int64)], [np.zeros(0, np.int64)])
+    sets = np.arange(bases[-1])
     for number, (_, found) in enumerate(parts):
         for other, pairs in zip(grid.neighbours(number), found):
-            ends[0].append(pairs[:, 0] + (bases[number] - 1))
-            ends[1].append(pairs[:, 1] + (bases[other] - 1))
-    a, b = map(np.concatenate, ends)
-    size = int(bases[-1])
-    if not a.size:
-        return np.arange(size), size
-    graph = coo_array((np.ones(a.size, np.uint8), (a, b)), shape=(size, size))
-    count, sets = connected_components(graph, directed=False)
-    return sets, count
+            faces.join(pairs, bases[number] - 1, bases[other] - 1, sets)
+    return sets, faces.number_sets(sets)
 
 
 def order(grid: Grid, parts):
@@ -201,42 +193,20 @@ def order(grid: Grid, parts):
     components that go by another number, and these numbers."""
     reports = [report for report, _ in parts]
     sets, count = joined(grid, parts)
-    bases = np.cumsum([0] + [r.touching.size for r in reports])
+    ends = np.cumsum([0] + [r.touching.size for r in reports])
     # Where in a scan over everything each touching component begins: its row, then its chunk.
-    rows = [np.searchsorted(r.begun, r.touching) for r in reports]
-    keys = np.concatenate([grid.places(n)[at] for n, at in enumerate(rows)])
-    by_place = np.argsort(keys, kind="stable")
-    first = np.empty(count, np.int64)
-    first[sets[by_place[::-1]]] = by_place[::-1]  # of several the last is written, the earliest
-    begins = first[sets] == np.arange(sets.size)
-
-    starts = np.zeros(grid.rows_shape, np.int64)
-    for n, report in enumerate(reports):
-        news = np.diff(report.begun, prepend=0)
-        elsewhere = rows[n][~begins[bases[n] : bases[n + 1]]]
-        news = news - np.bincount(elsewhere, minlength=news.size)
-        starts[grid.rows(n)] = news.reshape(starts[grid.rows(n)].shape)
-    flat = starts.reshape(-1)
-    ends = np.cumsum(flat)
-    total = int(ends[-1])
-    flat[:] = ends - flat
-
-    numbers = np.empty(sets.size, np.int64)
-    for n, report in enumerate(reports):
-        mine = slice(bases[n], bases[n + 1])
-        before = np.append(0, report.begun)[rows[n]]
-        # Of those that begin earlier in its row, some have begun in another chunk.
-        gone = np.append(0, np.cumsum(~begins[mine]))
-        earlier = gone[:-1] - gone[np.searchsorted(report.touching, before, side="right")]
-        row_starts = starts[grid.rows(n)].reshape(-1)[rows[n]]
-        numbers[mine] = row_starts + (report.touching - before) - earlier
-    numbers = numbers[first[sets]]
-    answers = []
-    for n, report in enumerate(reports):
-        mine = slice(bases[n], bases[n + 1])
-        other = ~begins[mine]
-        row_starts = np.ascontiguousarray(starts[grid.rows(n)]).reshape(-1)
-        answers.append((row_starts, report.touching[other], numbers[mine][other]))
+    places = [grid.places(n, np.searchsorted(r.begun, r.touching)) for n, r in enumerate(reports)]
+    begins = faces.begin(sets, np.concatenate(places), count)
+    each = [(r, slice(*at)) for r, at in zip(reports, itertools.pairwise(ends))]
+    news = (faces.begin_here(r.begun, r.touching, begins[at]) for r, at in each)
+    starts, total = grid.ranks(news)
+    numbers = np.empty(count, np.int64)
+    for (r, at), first in zip(each, starts):
+        faces.number_those_here(r.begun, r.touching, begins[at], sets[at], first, numbers)
+    answers = [
+        (first, r.touching[~begins[at]], numbers[sets[at][~begins[at]]])
+        for (r, at), first in zip(each, starts)
+    ]
     return total, answers
 
 
@@ -300,20 +270,36 @@ class Grid:
             if inside
         ]
 
+    def places(self, number: int, rows):
+        """The places of some rows of a chunk in a scan over everything: rows in raster order, then
+        chunks along them."""
+        *at, last = np.unravel_index(number, self.shape)
+        sizes = [axis[i] for axis, i in zip(self.chunks, at)]
+        index = np.unravel_index(rows, sizes) if at else ()
+        index = [i + b[n] for i, b, n in zip(index, self.bounds, at)]
+        return np.ravel_multi_index((*index, np.broadcast_to(last, rows.shape)), self._rows_shape)
+
+    def ranks(self, counts):
+        """Of what each row of each chunk has so many: what comes before it, in a scan over
+        everything, as an array for each chunk; and how many there are in all."""
+        ranks = np.zeros(1 + math.prod(self._rows_shape), np.int64)
+        by_row = ranks[1:].reshape(self._rows_shape)
+        for number, part in enumerate(counts):
+            rows = by_row[self._rows(number)]
+            rows[...] = part.reshape(rows.shape)
+        np.cumsum(ranks, out=ranks)
+        by_row = ranks[:-1].reshape(self._rows_shape)
+        chunks = range(math.prod(self.shape))
+        return [by_row[self._rows(n)].flatten() for n in chunks], int(ranks[-1])
+
     @property
-    def rows_shape(self) -> tuple[int, ...]:
-        """A place for each row of each chunk: rows in raster order, then chunks along them."""
+    def _rows_shape(self) -> tuple[int, ...]:
         return (*(int(b[-1]) for b in self.bounds[:-1]), self.shape[-1])
 
-    def rows(self, number: int):
+    def _rows(self, number: int):
         *at, last = np.unravel_index(number, self.shape)
-        return (*(slice(int(b[i]), int(b[i + 1])) for b, i in zip(self.bounds, at)), int(last))
-
-    def places(self, number: int):
-        """The place of each row of a chunk, in one sequence for all."""
-        index = self.rows(number)
-        axes = [np.arange(i.start, i.stop) for i in index[:-1]] + [np.array([index[-1]])]
-        return np.ravel_multi_index(np.ix_(*axes), self.rows_shape).reshape(-1)
+        cuts = (slice(int(b[i]), int(b[i + 1])) for b, i in zip(self.bounds, at))
+        return (..., *cuts, int(last))
 
 
 class Passes(NamedTuple):

@@ -75,19 +75,12 @@ def spread(image, mask, sought):
     blocks = list(zip(*(array.to_delayed().reshape(-1) for array in arrays)))
     ask = dask.delayed(_row_counts)
     answers = dask.compute(*(ask(sought, *b) for b in blocks))
-    counts = np.zeros(grid.rows_shape, np.int64)
-    for n, (_, _, part) in enumerate(answers):
-        counts[grid.rows(n)] = part.reshape(counts[grid.rows(n)].shape)
-    ends = np.cumsum(counts.reshape(-1))
-    starts = (ends - counts.reshape(-1)).reshape(counts.shape)
-    total = int(ends[-1])
+    starts, total = grid.ranks(counts for _, _, counts in answers)
 
     def sample(most: int):
         step = total // most | 1  # odd, so that it does not keep to a few columns
         take = dask.delayed(_every)
-        parts = dask.compute(
-            *(take(step, starts[grid.rows(n)].reshape(-1), *b) for n, b in enumerate(blocks)),
-        )
+        parts = dask.compute(*(take(step, s, *b) for s, b in zip(starts, blocks)))
         return np.concatenate(parts)
 
     if not total:

@@ -89,11 +89,7 @@ class Pixels:
         self.rows = [rows for rows, _, _ in parts]
         self.count, self.starts = int(np.prod(self.shape)), None
         if "mask" in self.names:
-            counts = np.zeros(self.grid.rows_shape, np.int64)
-            for n, rows in enumerate(self.rows):
-                counts[self.grid.rows(n)] = rows.reshape(counts[self.grid.rows(n)].shape)
-            ends = np.cumsum(counts).reshape(counts.shape)
-            self.count, self.starts = int(ends.flat[-1]), ends - counts
+            self.starts, self.count = self.grid.ranks(self.rows)
         if not self.count:
             raise ValueError("mask selects no element")
         ends = np.array([ends for _, ends, _ in parts if ends is not None])
@@ -124,7 +120,7 @@ class Pixels:
         """The rank of the first pixel of each row of a chunk, in a scan over everything; and how
         many pixels each row has."""
         if self.starts is not None:
-            return self.starts[self.grid.rows(n)].reshape(-1), self.rows[n]
+            return self.starts[n], self.rows[n]
         *lead, (first, stop) = self._box(n)
         rows = np.ravel_multi_index(
             np.ix_(*(np.arange(*ends) for ends in lead)), self.shape[:-1]
