@@ -1,9 +1,9 @@
 """Hysteresis thresholding: keep what is above `low` and connected to something above `high`.
 
 CPU: two bit masks (above low; above high, grown) of one bit a voxel each. Raster sweeps grow the
-second inside the first, a whole word at a time, forwards and backwards; smooth data is done after
-a handful. If it is not (a maze), a union of runs on the same masks finishes. Cost: the image is
-read once, the result is written once, and the masks stay near the cache.
+second inside the first, a whole word at a time, forwards and backwards, while many rows grow: one
+or two of them. From there on words that grew are listed, and each grows the words around it. Cost:
+the image is read once, the result is written once, and the masks stay near the cache.
 
 CUDA: an array of any rank is taken as rows along its last axis, a row as words of 32 voxels, and 32
 words one after the other as a piece: the work of a warp. A run is a maximal series of set bits
@@ -23,6 +23,7 @@ and some 16 a run.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import NamedTuple
 
@@ -33,8 +34,14 @@ from . import launch, runs, warp
 from .bits import paint_rows, popcount, word_greater
 from .runs import ONE, TOP, ZERO
 
-# Sweeps before the union of runs takes over: more than smooth volumes and noise need (3 to 8).
-SWEEPS = 12
+# At most so many sweeps, and while at least one in so many rows grows, before words are listed.
+SWEEPS = 8
+FEW = 16
+# Threads spread what they list each in rows of its own, and exchange borders so many times; what
+# goes back and forth more often (a maze), one thread ends.
+ROUNDS = 8
+# Stamps of rows: one that starts with something, and one that no row has.
+SEEDED, NEVER = 2, 255
 # Words of a mask that are worth a thread of their own.
 PIECE = 4096
 # Voxels that are made contiguous at a time.
@@ -65,8 +72,8 @@ def grown_bits(low_values, low, high_values, high, shape, connectivity):
     near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
     stamps = np.empty(rows, np.uint8)
     seeds = _classified(low_values, low, high_values, high, length, mask, grown, stamps)
-    if seeds and not _sweep(mask, grown, stamps, near):
-        _unite(mask, grown, near)
+    if seeds:
+        _grow(mask, grown, stamps, near, SWEEPS)
     return mask, grown
 
 
@@ -92,7 +99,6 @@ def _classified(low_values, low, high_values, high, length, mask, grown, stamps)
 
 def painted(words, shape):
     """Rows of bits as a bool array."""
-    # Made only now, so that it never stands beside the table of a union.
     out = np.empty(shape, np.bool_)
     _slabs(paint_rows, words, words, shape[-1], out.reshape(-1).view(np.uint8))
     return out
@@ -117,36 +123,30 @@ def exposed(words, kept, shape, connectivity, sides):
             grid[..., word] |= within[..., word] & (ONE << np.uint64(bit))
     stamps = np.empty(len(words), np.uint8)
     _slabs(fill_rows, words, words, grown, stamps)
-    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
-    return grown if _sweep(words, grown, stamps, near) else words
+    _grow(words, grown, stamps, (np.array(lead), *runs.neighbours(tuple(lead), connectivity)), 0)
+    return grown
 
 
-def _sweep(mask, grown, stamps, near) -> bool:
-    """Grow until nothing changes; False if that takes more than SWEEPS."""
-    for i in range(SWEEPS):
-        if not any(_slabs(sweep, mask, mask, grown, stamps, 4 + 2 * i, *near)):
-            return True
-    return False
-
-
-def _unite(mask, grown, near) -> None:
-    """Grow by joining runs; set number 0 holds every run that is grown into already."""
-    rows = len(mask)
-    bases = np.zeros(rows + 1, np.int64)
-    _slabs(runs.count_runs, mask, mask, bases[1:])
-    np.cumsum(bases, out=bases)
-    count = int(bases[-1]) + 1
-    parents = np.empty(count, np.int32 if count < 2**31 else np.int64)
-    parents[0] = 0
-    pieces = _pieces(mask)
-    _slabs(seed_runs, mask, mask, grown, bases, parents)
-    _slabs(runs.unite_range, mask, mask, bases, 1, parents, *near, True)
-    for i in range(1, pieces):
-        first = rows * i // pieces
-        # Only the first rows of a piece have neighbours before it.
-        last = min(rows, first - int(near[2].min(initial=0)))
-        runs.unite_range(first, last, mask, bases, 1, parents, *near, False)
-    _slabs(grow_runs, mask, mask, grown, bases, parents)
+def _grow(mask, grown, stamps, near, sweeps: int) -> None:
+    """Grow rows inside the mask until nothing changes."""
+    latest = SEEDED
+    for i in range(sweeps):
+        # The seeds are for the first sweep of each direction; the others go on from the one before.
+        since = SEEDED if i < 2 else latest
+        latest += 1
+        args = mask, grown, stamps, latest, since, *near
+        grew = sum(_slabs(sweep, mask, 1 - i % 2 * 2, *args))
+        if i > 0 and grew * FEW < len(mask):
+            break
+    for i in itertools.count():
+        pieces = _pieces(mask) if i < ROUNDS else 1
+        if i == ROUNDS:
+            stamps[:] = latest = SEEDED
+        args = mask, grown, stamps, latest, *near
+        changed = launch.slabs(spread, len(mask), *args, pieces=pieces)
+        if pieces == 1 or not any(changed):
+            return
+        latest = NEVER
 
 
 def _pieces(words) -> int:
@@ -198,13 +198,18 @@ def fill_down(bits, mask):
 def fill_row(mask, grown, r):
     """Grow a row along itself, to both sides."""
     carry = ZERO
-    count = mask.shape[1]
-    for w in range(count):
+    for w in range(mask.shape[1]):
         bits = fill(grown[r, w], mask[r, w], carry)
         grown[r, w] = bits
         carry = bits >> TOP
+    fill_row_down(mask, grown, r)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def fill_row_down(mask, grown, r):
+    """Grow a row along itself towards lower bits."""
     carry = ZERO
-    for w in range(count - 1, -1, -1):
+    for w in range(mask.shape[1] - 1, -1, -1):
         within = mask[r, w]
         bits = grown[r, w] | ((carry << TOP) & within)
         if within & ~bits & (bits >> ONE):
@@ -220,7 +225,7 @@ def fill_rows(first, last, mask, grown, stamps):
         bits = ZERO
         for w in range(grown.shape[1]):
             bits |= grown[r, w]
-        stamps[r] = 2 if bits != ZERO else 0
+        stamps[r] = SEEDED if bits != ZERO else 0
         if bits != ZERO:
             fill_row(mask, grown, r)
 
@@ -241,7 +246,7 @@ def classify(first, last, low_values, low, high_values, high, length, mask, grow
             mask[r, w] = within
             grown[r, w] = bits
             seeds |= bits
-        stamps[r] = 2 if seeds != ZERO else 0
+        stamps[r] = SEEDED if seeds != ZERO else 0
         if seeds != ZERO:
             fill_row(mask, grown, r)
             found = True
@@ -249,48 +254,30 @@ def classify(first, last, low_values, low, high_values, high, length, mask, grow
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def pull(mask, grown, r, other, wide):
-    """Grow row r from a row beside it; whether anything came."""
-    changed = ZERO
-    before = ZERO
-    count = mask.shape[1]
-    for w in range(count):
-        bits = grown[other, w]
-        come = bits
-        if wide:
-            after = grown[other, w + 1] if w + 1 < count else ZERO
-            come |= (bits << ONE) | (before >> TOP) | (bits >> ONE) | (after << TOP)
-            before = bits
-        old = grown[r, w]
-        new = old | (come & mask[r, w])
-        grown[r, w] = new
-        changed |= new ^ old
-    return changed != ZERO
+def coming(grown, r, w, wide):
+    """The bits that touch word w of a row beside row r."""
+    bits = grown[r, w]
+    if not wide:
+        return bits
+    before = grown[r, w - 1] >> TOP if w > 0 else ZERO
+    after = grown[r, w + 1] << TOP if w + 1 < grown.shape[1] else ZERO
+    return bits | (bits << ONE) | before | (bits >> ONE) | after
 
 
 @njit(nogil=True, cache=True)
-def sweep(first, last, mask, grown, stamps, now, lead, steps, deltas, wide):
-    """Rows upwards, then downwards, each from the rows that came before it; whether any grew.
+def sweep(first, last, sign, mask, grown, stamps, now, since, lead, steps, deltas, wide):
+    """Grow each row from those beside it that come before it and grew `since`, upwards (`sign` 1)
+    or downwards (-1); how many grew.
 
-    Other threads may be growing the rows that are read: bits are only ever set, and a sweep in
-    which any range grew is followed by another.
+    Other threads may be growing rows that are read: what is missed so is for `spread`.
     """
-    up = grow_rows(first, last, 1, mask, grown, stamps, now, lead, steps, deltas, wide)
-    down = grow_rows(first, last, -1, mask, grown, stamps, now + 1, lead, steps, deltas, wide)
-    return up or down
-
-
-@njit(nogil=True, cache=True)
-def grow_rows(first, last, sign, mask, grown, stamps, now, lead, steps, deltas, wide):
-    """One pass over the rows. `stamps` holds the pass in which a row grew last.
-
-    A row beside is looked at again only if it grew in this sweep or the one before: three passes
-    back, because another thread may have grown it after this one had looked.
-    """
-    changed = False
+    grew = 0
     axis = lead.size - 1
-    length = lead[axis]
-    near = np.empty(deltas.size, np.int64)
+    length, width = lead[axis], mask.shape[1]
+    # What lies beside the rows of a plane, and of it beside one row what grew.
+    near = np.empty((deltas.size, 2), np.int64)
+    wides = np.empty(deltas.size, np.bool_)
+    others = np.empty((deltas.size, 2), np.int64)
     r = first if sign > 0 else last - 1
     while first <= r < last:
         # The rows that share all coordinates but the last leading one have the same neighbours.
@@ -298,25 +285,44 @@ def grow_rows(first, last, sign, mask, grown, stamps, now, lead, steps, deltas, 
         count = 0
         for k in range(deltas.size):
             if exists(outer, lead, steps[k], sign):
-                near[count] = k
+                near[count, 0], near[count, 1] = sign * deltas[k], sign * steps[k, axis]
+                wides[count] = wide[k]
                 count += 1
         at = r - outer * length
         stop = min(last, (outer + 1) * length) if sign > 0 else max(first, outer * length) - 1
         while r != stop:
-            came = False
+            beside = 0
             for i in range(count):
-                k = near[i]
-                if 0 <= at + sign * steps[k, axis] < length:
-                    other = r + sign * deltas[k]
-                    if stamps[other] + 3 >= now:
-                        came |= pull(mask, grown, r, other, wide[k])
-            if came:
-                fill_row(mask, grown, r)
+                if 0 <= at + near[i, 1] < length and stamps[r + near[i, 0]] >= since:
+                    others[beside, 0], others[beside, 1] = r + near[i, 0], wides[i]
+                    beside += 1
+            if beside and pull(mask, grown, r, others, beside):
                 stamps[r] = now
-                changed = True
+                grew += 1
             r += sign
             at += sign
-    return changed
+    return grew
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def pull(mask, grown, r, others, count):
+    """Grow row r from others, of which the second column says whether corners touch; whether it
+    grew."""
+    changed = carry = ZERO
+    for w in range(mask.shape[1]):
+        within, old = mask[r, w], grown[r, w]
+        bits = old
+        if old != within:
+            for i in range(count):
+                bits |= coming(grown, others[i, 0], w, others[i, 1])
+            bits = fill(bits & within, within, carry)
+            grown[r, w] = bits
+            changed |= bits ^ old
+        carry = bits >> TOP
+    if changed == ZERO:
+        return False
+    fill_row_down(mask, grown, r)
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -331,43 +337,93 @@ def exists(outer, lead, step, sign):
 
 
 @njit(nogil=True, cache=True)
-def seed_runs(first, last, mask, grown, bases, parents):
-    """Every run its own set, or in set 0 if the row's bits are grown into it already."""
-    for r in range(first, last):
-        run = bases[r]
-        before = ZERO
-        for w in range(mask.shape[1]):
-            starts = runs.run_starts(mask[r, w], before)
-            before = mask[r, w]
-            bits = grown[r, w]
-            while starts != ZERO:
-                bit = starts & (~starts + ONE)
-                run += 1
-                # A row is grown along itself, so a run's first bit speaks for all of it.
-                parents[run] = 0 if bits & bit else run
-                starts ^= bit
+def is_beside(r, lead, step, sign):
+    """Whether the step from a row stays inside."""
+    where = r % lead[-1] + sign * step[-1]
+    return 0 <= where < lead[-1] and exists(r // lead[-1], lead, step, sign)
 
 
 @njit(nogil=True, cache=True)
-def grow_runs(first, last, mask, grown, bases, parents):
-    """The runs of set 0 as bits."""
-    for r in range(first, last):
-        run = bases[r]
-        before = carry = ZERO
-        for w in range(mask.shape[1]):
-            within = mask[r, w]
-            starts = runs.run_starts(within, before)
-            before = within
-            bits = ZERO
-            while starts != ZERO:
-                bit = starts & (~starts + ONE)
-                run += 1
-                if runs.root(parents, run) == 0:
-                    bits |= bit
-                starts ^= bit
-            bits = fill(bits, within, carry)
-            grown[r, w] = bits
-            carry = bits >> TOP
+def spread(first, last, mask, grown, stamps, latest, lead, steps, deltas, wide):
+    """Grow rows [first, last) until nothing in them changes: from the rows whose stamp is `latest`,
+    and from what lies beside them in other ranges; whether anything grew."""
+    width = mask.shape[1]
+    listed = np.zeros((last - first) * width, np.bool_)
+    words = np.empty(listed.size, np.int64)
+    reach = -deltas.min() if deltas.size else 0
+    changed = False
+    for start in range(first, last):
+        count = 0
+        if stamps[start] == latest:
+            for w in range(width):
+                if grown[start, w] != ZERO:
+                    count = enlist(listed, words, count, (start - first) * width + w)
+        if 0 < first > start - reach or len(mask) > last <= start + reach:
+            for k in range(deltas.size):
+                for sign in (-1, 1):
+                    other = start + sign * deltas[k]
+                    if first <= other < last or not 0 <= other < len(mask):
+                        continue
+                    if is_beside(start, lead, steps[k], sign):
+                        for w in range(width):
+                            come = coming(grown, other, w, wide[k])
+                            if come & mask[start, w] & ~grown[start, w] != ZERO:
+                                add(mask, grown, start, w, come)
+                                count = enlist(listed, words, count, (start - first) * width + w)
+                                changed = True
+        while count:
+            count -= 1
+            index = words[count]
+            listed[index] = False
+            r, w = first + index // width, index % width
+            bits = grown[r, w]
+            if w > 0 and bits & ONE & (mask[r, w - 1] >> TOP) & ~(grown[r, w - 1] >> TOP) != ZERO:
+                add(mask, grown, r, w - 1, ONE << TOP)
+                count = enlist(listed, words, count, index - 1)
+                changed = True
+            if w + 1 < width and (bits >> TOP) & mask[r, w + 1] & ~grown[r, w + 1] != ZERO:
+                add(mask, grown, r, w + 1, ONE)
+                count = enlist(listed, words, count, index + 1)
+                changed = True
+            for k in range(deltas.size):
+                for sign in (-1, 1):
+                    other = r + sign * deltas[k]
+                    if not first <= other < last:
+                        continue
+                    for shift in range(-1, 2) if wide[k] else range(1):
+                        if not 0 <= w + shift < width:
+                            continue
+                        if shift < 0:
+                            come = bits << TOP
+                        elif shift > 0:
+                            come = bits >> TOP
+                        else:
+                            come = bits | (bits << ONE) | (bits >> ONE) if wide[k] else bits
+                        if come & mask[other, w + shift] & ~grown[other, w + shift] == ZERO:
+                            continue
+                        if is_beside(r, lead, steps[k], sign):
+                            add(mask, grown, other, w + shift, come)
+                            where = (other - first) * width + w + shift
+                            count = enlist(listed, words, count, where)
+                            changed = True
+    return changed
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def add(mask, grown, r, w, bits):
+    """Grow a word from bits that touch it."""
+    within = mask[r, w]
+    grown[r, w] = fill_down(fill((grown[r, w] | bits) & within, within, ZERO), within)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def enlist(listed, words, count, index):
+    """List a word that is not listed; how many are."""
+    if not listed[index]:
+        listed[index] = True
+        words[count] = index
+        count += 1
+    return count
 
 
 # --- CUDA --------------------------------------------------------------------------------------

@@ -70,10 +70,12 @@ def adversaries(shape):
         yield f"percolation {density}", percolating
 
 
-@pytest.mark.parametrize("sweeps", [0, flood.SWEEPS], ids=["union", "sweeps"])
+@pytest.mark.parametrize("rounds", [1, flood.ROUNDS])
+@pytest.mark.parametrize("sweeps", [0, 2, flood.SWEEPS])
 @pytest.mark.parametrize("length", [63, 64, 65, 130])
-def test_adversaries_on_the_cpu(monkeypatch, sweeps, length):
+def test_adversaries_on_the_cpu(monkeypatch, sweeps, rounds, length):
     monkeypatch.setattr(flood, "SWEEPS", sweeps)
+    monkeypatch.setattr(flood, "ROUNDS", rounds)
     monkeypatch.setattr(flood, "PIECE", 1)
     monkeypatch.setenv("GPUSEG_NUM_THREADS", "5")
     with gpuseg.using("cpu"):
@@ -90,12 +92,24 @@ def test_adversaries(backend):
         )
 
 
-def test_a_maze_needs_the_union():
-    """Else the union of runs would go untested: sweeps alone do not end on this one."""
-    image = serpentine(9, 61, 70)
+def test_a_maze_goes_over_the_borders_of_threads_more_often_than_they_meet(monkeypatch):
+    """Else the end by one thread would go untested."""
+    monkeypatch.setattr(flood, "PIECE", 1)
+    monkeypatch.setenv("GPUSEG_NUM_THREADS", "2")
+    pieces = []
+    slabs = flood.launch.slabs
+
+    def spy(function, *args, **options):
+        if function is flood.spread:
+            pieces.append(options["pieces"])
+        return slabs(function, *args, **options)
+
+    monkeypatch.setattr(flood.launch, "slabs", spy)
+    image = np.ascontiguousarray(serpentine(1, 61, 70).swapaxes(1, 2))
     with gpuseg.using("cpu"):
         got = apply_hysteresis_threshold(image, 0.5, 2)
-    assert got.sum() == (image > 0.5).sum() > 9000 / 2
+    np.testing.assert_array_equal(got, image > 0.5)
+    assert pieces == [2] * flood.ROUNDS + [1]
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES))
@@ -118,11 +132,13 @@ def test_equals_the_slow_version_for_every_connectivity(data):
     shape = (*shape[:-1], data.draw(st.integers(1, 140)))
     connectivity = data.draw(st.integers(1, len(shape)))
     density = data.draw(st.sampled_from([0.1, 0.25, 0.4, 0.6]))
-    sweeps = data.draw(st.sampled_from([0, 1, 12]))
+    sweeps = data.draw(st.sampled_from([0, 2, 3, flood.SWEEPS]))
+    rounds = data.draw(st.sampled_from([0, 1, flood.ROUNDS]))
     image = np.random.default_rng(data.draw(st.integers(0, 99))).random(shape)
     low, high = 1 - density, 1 - density / 10
     with gpuseg.using("cpu"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(flood, "SWEEPS", sweeps)
+        patch.setattr(flood, "ROUNDS", rounds)
         patch.setattr(flood, "PIECE", 1)
         patch.setenv("GPUSEG_NUM_THREADS", data.draw(st.sampled_from("123")))
         ours = apply_hysteresis_threshold(image, low, high, connectivity=connectivity)
@@ -343,7 +359,6 @@ def test_a_second_process_compiles_nothing(tmp_path):
     code = (
         "import numpy as np, gpuseg\n"
         "from gpuseg.kernels import flood, runs, bits\n"
-        "flood.SWEEPS = 1\n"
         "a = np.random.default_rng(0).random((9, 9, 70)).astype(np.float32)\n"
         "gpuseg.filters.apply_hysteresis_threshold(a, 0.6, 0.99)\n"
         "stats = [d.stats for m in (flood, runs, bits) for d in vars(m).values()\n"
