@@ -34,11 +34,13 @@ class Runs:
             words, shape[:-1] or (1,), connectivity, dtype
         )
 
-    def face(self, axis: int, index: int):
+    def face(self, axis: int, index: int, reached=None):
+        """The components on a face; and what is reached beside them, see faces.py."""
         shape = (1, *self.shape) if len(self.shape) == 1 else self.shape
         plane = faces.face(
-            self.words, self.bases, self.numbers, shape, axis + len(shape) - len(self.shape), index
-        )
+            self.words, self.bases, self.numbers, shape, axis + len(shape) - len(self.shape),
+            index, reached,
+        )  # fmt: skip
         return plane.reshape(self.shape[:axis] + self.shape[axis + 1 :])
 
     def sizes(self):

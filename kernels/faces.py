@@ -7,35 +7,31 @@ size, which is what makes the first look at a chunk cheap.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 from . import launch, runs
+from .bits import spread64, trailing_zeros
 from .runs import ONE, ZERO
 
 
-def face(words, bases, numbers, shape, axis: int, index: int):
-    """The components along the plane ``index`` of an axis, 0 where there is none."""
-    rows, length = np.arange(len(words)).reshape(shape[:-1]), shape[-1]
-    plane = shape[:axis] + shape[axis + 1 :]
-    if axis == len(shape) - 1:
-        out = np.empty(len(words), numbers.dtype)
-        launch.slabs(paint_column, len(words), words, index % length, bases, numbers, out)
-    else:
-        rows = np.ascontiguousarray(rows.take(index, axis)).reshape(-1)
-        out = np.empty(rows.size * length, numbers.dtype)
-        launch.slabs(paint_listed, rows.size, rows, words, length, bases, numbers, out)
-    return out.reshape(plane)
-
-
-def face_bits(words, shape, axis: int, index: int):
-    """The bits along the plane ``index`` of an axis, as bool."""
-    rows, length = words.reshape(*shape[:-1], -1), shape[-1]
-    if axis < len(shape) - 1:
-        data = np.ascontiguousarray(rows.take(index, axis).astype("<u8", copy=False))
-        return np.unpackbits(data.view(np.uint8), axis=-1, count=length, bitorder="little") > 0
-    word, bit = divmod(index % length, 64)
-    return (rows[..., word] >> np.uint64(bit)) & ONE != 0
+def face(words, bases, numbers, shape, axis: int, index: int, reached=None):
+    """The components along the plane ``index`` of an axis, 0 where there is none. With other bits
+    that are `reached`, these are 1, and each component is one more."""
+    *lead, length = shape
+    reached = words[:0] if reached is None else reached
+    if axis == len(lead):
+        out = np.empty(lead, numbers.dtype)
+        launch.slabs(paint_column, len(words), words, index % length, bases, numbers, reached,
+                     out.reshape(-1))  # fmt: skip
+        return out
+    out = np.empty((*lead[:axis], *shape[axis + 1 :]), numbers.dtype)
+    plane = lead[axis], index % lead[axis], math.prod(lead[axis + 1 :])
+    launch.slabs(paint_plane, out.size // length, plane, words, length, bases, numbers, reached,
+                 out.reshape(-1))  # fmt: skip
+    return out
 
 
 def sizes(words, bases, numbers, count: int):
@@ -189,36 +185,47 @@ def final_numbers(begun, row_starts, elsewhere, their_numbers, numbers):
 
 
 @njit(nogil=True, cache=True)
-def paint_listed(first, last, rows, words, length, bases, numbers, out):
-    """Rows one after the other, each voxel the number of its run."""
+def paint_plane(first, last, plane, words, length, bases, numbers, reached, out):
+    """Of the rows of a plane [first, last), each voxel the number of its run."""
+    size, index, after = plane
+    more = reached.size > 0
     for i in range(first, last):
-        r = rows[i]
+        r = (i // after * size + index) * after + i % after
         run = bases[r] - 1
         before = ZERO
         for w in range(words.shape[1]):
+            at = i * length + w * 64
+            known = reached[r, w] if more else ZERO
+            if at + 64 <= last * length:
+                spread64(out, at, known, out.dtype.type(1))  # the next row writes over the rest
+            else:
+                for k in range(last * length - at):
+                    out[at + k] = (known >> np.uint64(k)) & ONE
             word = words[r, w]
             starts = runs.run_starts(word, before)
             before = word
-            for k in range(min(64, length - w * 64)):
-                bit = np.uint64(k)
-                run += np.int64((starts >> bit) & ONE)
-                out[i * length + w * 64 + k] = numbers[run] if (word >> bit) & ONE else 0
+            while word != ZERO:
+                bit = word & (~word + ONE)
+                run += np.int64((starts & bit) != ZERO)
+                out[at + np.int64(trailing_zeros(word))] = numbers[run] + more
+                word ^= bit
 
 
 @njit(nogil=True, cache=True)
-def paint_column(first, last, words, column, bases, numbers, out):
+def paint_column(first, last, words, column, bases, numbers, reached, out):
     """Of each row one voxel, the number of its run."""
     at, bit = column // 64, ONE << np.uint64(column % 64)
+    more = reached.size > 0
     for r in range(first, last):
-        out[r] = 0
         if not words[r, at] & bit:
+            out[r] = more and reached[r, at] & bit != ZERO
             continue
         run = bases[r]
         before = ZERO
         for w in range(at):
             run += np.int64(runs.popcount(runs.run_starts(words[r, w], before)))
             before = words[r, w]
-        out[r] = numbers[runs.run_of(run, runs.run_starts(words[r, at], before), bit)]
+        out[r] = numbers[runs.run_of(run, runs.run_starts(words[r, at], before), bit)] + more
 
 
 @njit(nogil=True, cache=True)

@@ -273,7 +273,7 @@ def sweep(first, last, sign, mask, grown, stamps, now, since, lead, steps, delta
     """
     grew = 0
     axis = lead.size - 1
-    length, width = lead[axis], mask.shape[1]
+    length = lead[axis]
     # What lies beside the rows of a plane, and of it beside one row what grew.
     near = np.empty((deltas.size, 2), np.int64)
     wides = np.empty(deltas.size, np.bool_)

@@ -72,7 +72,7 @@ def label_cpu(values, background, shape, connectivity):
 def numbered_runs(words, lead, connectivity, dtype):
     """The number of each row's first run, the component of each run, and the components' count."""
     near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
-    bases = np.zeros(len(words) + 1, np.int64)
+    bases = np.zeros(len(words) + 1, dtype)
     launch.slabs(runs.count_runs, len(words), words, bases[1:])
     np.cumsum(bases, out=bases)
     parents = np.arange(bases[-1], dtype=dtype)

@@ -79,12 +79,10 @@ class Flooded:
         self.count = rest.count + 1
 
     def face(self, axis: int, index: int):
-        labels = self.rest.face(axis, index)
         if self._packed:
-            reached = faces.face_bits(self.reached, self.shape, axis, index)
-        else:
-            reached = asnumpy(self.reached[(slice(None),) * axis + (index,)])
-        return labels + ((labels > 0) | reached)
+            return self.rest.face(axis, index, self.reached)
+        labels = self.rest.face(axis, index)
+        return labels + ((labels > 0) | asnumpy(self.reached[(slice(None),) * axis + (index,)]))
 
     def weights(self):
         """1 for what is reached."""

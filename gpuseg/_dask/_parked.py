@@ -13,6 +13,8 @@ import tempfile
 import threading
 import weakref
 
+import numpy as np
+
 ROOM = 64 << 20
 
 _lock = threading.Lock()
@@ -62,7 +64,7 @@ class _Shelf:
         return self.end - size
 
     def _read(self, start: int, sizes):
-        parts = [bytearray(size) for size in sizes]
+        parts = [np.empty(size, np.uint8) for size in sizes]  # bytes would be zeroed first
         with self.lock:
             self.file.seek(start)
             for part in parts:
