@@ -1,6 +1,6 @@
 """How time and memory grow with a volume that is never in memory: ``python dask_scaling.py [PNG]``.
 
-Each size runs in a process of its own, one after the other and three times over, of which the
+Each size runs in a process of its own, one after the other and eight times over, of which the
 fastest counts. A run goes through about as many voxels for each size, a small volume many times, so
 that what else the machine does weighs as much. The volume repeats one smooth periodic block of
 noise, so that structures go on across all faces, in chunks of 128^3; each chunk of a result is
@@ -19,7 +19,7 @@ import numpy as np
 SIDES = 256, 384, 512, 768, 1024
 CHUNK = 128
 PERIOD = 256
-ROUNDS = 3
+ROUNDS = 8
 
 
 def run(task: str, side: int) -> dict:

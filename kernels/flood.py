@@ -109,7 +109,7 @@ def exposed(words, kept, shape, connectivity, sides):
     -1), within itself; or all of it, where that takes less. The words are used up.
     """
     left = sum(_slabs(clear_bits, words, words, kept))
-    if left <= words.size:
+    if left * 8 <= words.size:
         return words  # a union of so few runs takes less than to see which of them to leave out
     *lead, length = (1, *shape) if len(shape) == 1 else shape
     grown = np.zeros_like(words)
