@@ -66,27 +66,40 @@ def short(argument) -> str:
 
 def assemble(name: str, index: int) -> list[Report]:
     """What the assembler says about one listed kernel, for each architecture."""
+    from numba import types
+    from numba.cuda import compiler, dispatcher
+
     kernel, arguments, _ = kernels_of(name)[1][index]
-    return [_assemble(kernel, arguments, architecture) for architecture in ARCHITECTURES]
-
-
-def _assemble(kernel, arguments, architecture) -> Report:
-    from cuda.core import Linker, LinkerOptions, ObjectCode
-    from numba import cuda, types
-    from numba.cuda import dispatcher
-
     # Numba asks the driver which device a device function is for, and there is no driver. The
     # answer does not matter: the function goes into the kernel as LLVM code, not as machine code.
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=ARCHITECTURES[0])
+    try:
+        # What `cuda.compile_ptx` does. Most of its time goes into the LLVM code, which is the same
+        # for all these architectures, so it is made but once.
+        library, _ = compiler._compile_pyfunc_with_fixup(
+            kernel.py_func, types.void(*arguments), device=False, abi="numba", cc=ARCHITECTURES[0]
+        )
+    except Exception as error:  # whatever the compilers raise is this check's answer
+        return [failed(error)] * len(ARCHITECTURES)
+    return [_assemble(library, architecture) for architecture in ARCHITECTURES]
+
+
+def failed(error: Exception) -> Report:
+    text = " ".join(str(error).split())
+    return Report(0, 0, 0, 0, f"{type(error).__name__}: {text[:1000]}")
+
+
+def _assemble(library, architecture) -> Report:
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
     options = LinkerOptions(arch="sm_{}{}".format(*architecture), ptxas_options=["-v"])
     try:
-        ptx, _ = cuda.compile_ptx(kernel.py_func, types.void(*arguments), cc=architecture)
+        ptx = library.get_asm_str(cc=architecture)
         linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
         linker.link("cubin")
         log = linker.get_info_log()
-    except Exception as error:  # whatever the compilers raise is this check's answer
-        text = " ".join(str(error).split())
-        return Report(0, 0, 0, 0, f"{type(error).__name__}: {text[:1000]}")
+    except Exception as error:
+        return failed(error)
     if "Used" not in log:
         return Report(0, 0, 0, 0, f"the assembler said nothing of registers: {log}")
 
