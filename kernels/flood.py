@@ -2,8 +2,10 @@
 
 CPU: two bit masks (above low; above high, grown) of one bit a voxel each. Raster sweeps grow the
 second inside the first, a whole word at a time, forwards and backwards, while many rows grow: one
-or two of them. From there on words that grew are listed, and each grows the words around it. Cost:
-the image is read once, the result is written once, and the masks stay near the cache.
+or two of them. From there on words that grew are listed, and each grows the words around it. If
+that comes back to the same words again and again (a maze), a union of runs on the same masks
+finishes. Cost: the image is read once, the result is written once, and the masks stay near the
+cache.
 
 CUDA: an array of any rank is taken as rows along its last axis, a row as words of 32 voxels, and 32
 words one after the other as a piece: the work of a warp. A run is a maximal series of set bits
@@ -23,7 +25,6 @@ and some 16 a run.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import NamedTuple
 
@@ -37,11 +38,13 @@ from .runs import ONE, TOP, ZERO
 # At most so many sweeps, and while at least one in so many rows grows, before words are listed.
 SWEEPS = 8
 FEW = 16
-# Threads spread what they list each in rows of its own, and exchange borders so many times; what
-# goes back and forth more often (a maze), one thread ends.
+# Threads spread what they list, each in rows of its own, and meet at their borders so many times.
+# What goes back and forth more often, or takes more steps than there are words, a union ends.
 ROUNDS = 8
 # Stamps of rows: one that starts with something, and one that no row has.
 SEEDED, NEVER = 2, 255
+# How rows were left that spread.
+STILL, GREW, UNFINISHED = 0, 1, 2
 # Words of a mask that are worth a thread of their own.
 PIECE = 4096
 # Voxels that are made contiguous at a time.
@@ -72,8 +75,8 @@ def grown_bits(low_values, low, high_values, high, shape, connectivity):
     near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
     stamps = np.empty(rows, np.uint8)
     seeds = _classified(low_values, low, high_values, high, length, mask, grown, stamps)
-    if seeds:
-        _grow(mask, grown, stamps, near, SWEEPS)
+    if seeds and not _grow(mask, grown, stamps, near, SWEEPS):
+        _unite(mask, grown, stamps, near)
     return mask, grown
 
 
@@ -99,6 +102,7 @@ def _classified(low_values, low, high_values, high, length, mask, grown, stamps)
 
 def painted(words, shape):
     """Rows of bits as a bool array."""
+    # Made only now, so that it never stands beside the table of a union.
     out = np.empty(shape, np.bool_)
     _slabs(paint_rows, words, words, shape[-1], out.reshape(-1).view(np.uint8))
     return out
@@ -123,12 +127,12 @@ def exposed(words, kept, shape, connectivity, sides):
             grid[..., word] |= within[..., word] & (ONE << np.uint64(bit))
     stamps = np.empty(len(words), np.uint8)
     _slabs(fill_rows, words, words, grown, stamps)
-    _grow(words, grown, stamps, (np.array(lead), *runs.neighbours(tuple(lead), connectivity)), 0)
-    return grown
+    near = (np.array(lead, np.int64), *runs.neighbours(tuple(lead), connectivity))
+    return grown if _grow(words, grown, stamps, near, 0) else words
 
 
-def _grow(mask, grown, stamps, near, sweeps: int) -> None:
-    """Grow rows inside the mask until nothing changes."""
+def _grow(mask, grown, stamps, near, sweeps: int) -> bool:
+    """Grow rows inside the mask until nothing changes; False if that takes too long."""
     latest = SEEDED
     for i in range(sweeps):
         # The seeds are for the first sweep of each direction; the others go on from the one before.
@@ -138,15 +142,35 @@ def _grow(mask, grown, stamps, near, sweeps: int) -> None:
         grew = sum(_slabs(sweep, mask, 1 - i % 2 * 2, *args))
         if i > 0 and grew * FEW < len(mask):
             break
-    for i in itertools.count():
-        pieces = _pieces(mask) if i < ROUNDS else 1
-        if i == ROUNDS:
-            stamps[:] = latest = SEEDED
-        args = mask, grown, stamps, latest, *near
-        changed = launch.slabs(spread, len(mask), *args, pieces=pieces)
-        if pieces == 1 or not any(changed):
-            return
+    for _ in range(ROUNDS):
+        left = max(_slabs(spread, mask, mask, grown, stamps, latest, *near))
+        if left == UNFINISHED:
+            return False
+        if left == STILL or _pieces(mask) == 1:
+            return True
         latest = NEVER
+    return False
+
+
+def _unite(mask, grown, stamps, near) -> None:
+    """Grow by joining runs; set number 0 holds every run that is grown into already."""
+    _slabs(fill_rows, mask, mask, grown, stamps)
+    rows = len(mask)
+    bases = np.zeros(rows + 1, np.int64)
+    _slabs(runs.count_runs, mask, mask, bases[1:])
+    np.cumsum(bases, out=bases)
+    count = int(bases[-1]) + 1
+    parents = np.empty(count, np.int32 if count < 2**31 else np.int64)
+    parents[0] = 0
+    pieces = _pieces(mask)
+    _slabs(seed_runs, mask, mask, grown, bases, parents)
+    _slabs(runs.unite_range, mask, mask, bases, 1, parents, *near, True)
+    for i in range(1, pieces):
+        first = rows * i // pieces
+        # Only the first rows of a piece have neighbours before it.
+        last = min(rows, first - int(near[2].min(initial=0)))
+        runs.unite_range(first, last, mask, bases, 1, parents, *near, False)
+    _slabs(grow_runs, mask, mask, grown, bases, parents)
 
 
 def _pieces(words) -> int:
@@ -346,12 +370,12 @@ def is_beside(r, lead, step, sign):
 @njit(nogil=True, cache=True)
 def spread(first, last, mask, grown, stamps, latest, lead, steps, deltas, wide):
     """Grow rows [first, last) until nothing in them changes: from the rows whose stamp is `latest`,
-    and from what lies beside them in other ranges; whether anything grew."""
+    and from what lies beside them in other ranges; how they were left."""
     width = mask.shape[1]
     listed = np.zeros((last - first) * width, np.bool_)
     words = np.empty(listed.size, np.int64)
     reach = -deltas.min() if deltas.size else 0
-    changed = False
+    state, steps_left = STILL, listed.size
     for start in range(first, last):
         count = 0
         if stamps[start] == latest:
@@ -370,8 +394,11 @@ def spread(first, last, mask, grown, stamps, latest, lead, steps, deltas, wide):
                             if come & mask[start, w] & ~grown[start, w] != ZERO:
                                 add(mask, grown, start, w, come)
                                 count = enlist(listed, words, count, (start - first) * width + w)
-                                changed = True
+                                state = GREW
         while count:
+            if steps_left == 0:
+                return UNFINISHED
+            steps_left -= 1
             count -= 1
             index = words[count]
             listed[index] = False
@@ -380,11 +407,11 @@ def spread(first, last, mask, grown, stamps, latest, lead, steps, deltas, wide):
             if w > 0 and bits & ONE & (mask[r, w - 1] >> TOP) & ~(grown[r, w - 1] >> TOP) != ZERO:
                 add(mask, grown, r, w - 1, ONE << TOP)
                 count = enlist(listed, words, count, index - 1)
-                changed = True
+                state = GREW
             if w + 1 < width and (bits >> TOP) & mask[r, w + 1] & ~grown[r, w + 1] != ZERO:
                 add(mask, grown, r, w + 1, ONE)
                 count = enlist(listed, words, count, index + 1)
-                changed = True
+                state = GREW
             for k in range(deltas.size):
                 for sign in (-1, 1):
                     other = r + sign * deltas[k]
@@ -405,8 +432,8 @@ def spread(first, last, mask, grown, stamps, latest, lead, steps, deltas, wide):
                             add(mask, grown, other, w + shift, come)
                             where = (other - first) * width + w + shift
                             count = enlist(listed, words, count, where)
-                            changed = True
-    return changed
+                            state = GREW
+    return state
 
 
 @njit(nogil=True, cache=True, forceinline=True)
@@ -424,6 +451,46 @@ def enlist(listed, words, count, index):
         words[count] = index
         count += 1
     return count
+
+
+@njit(nogil=True, cache=True)
+def seed_runs(first, last, mask, grown, bases, parents):
+    """Every run its own set, or in set 0 if the row's bits are grown into it already."""
+    for r in range(first, last):
+        run = bases[r]
+        before = ZERO
+        for w in range(mask.shape[1]):
+            starts = runs.run_starts(mask[r, w], before)
+            before = mask[r, w]
+            bits = grown[r, w]
+            while starts != ZERO:
+                bit = starts & (~starts + ONE)
+                run += 1
+                # A row is grown along itself, so a run's first bit speaks for all of it.
+                parents[run] = 0 if bits & bit else run
+                starts ^= bit
+
+
+@njit(nogil=True, cache=True)
+def grow_runs(first, last, mask, grown, bases, parents):
+    """The runs of set 0 as bits."""
+    for r in range(first, last):
+        run = bases[r]
+        before = carry = ZERO
+        for w in range(mask.shape[1]):
+            within = mask[r, w]
+            starts = runs.run_starts(within, before)
+            before = within
+            bits = ZERO
+            while starts != ZERO:
+                bit = starts & (~starts + ONE)
+                run += 1
+                if runs.root(parents, run) == 0:
+                    bits |= bit
+                starts ^= bit
+            bits = fill(bits, within, carry)
+            grown[r, w] = bits
+            carry = bits >> TOP
 
 
 # --- CUDA --------------------------------------------------------------------------------------

@@ -92,24 +92,23 @@ def test_adversaries(backend):
         )
 
 
-def test_a_maze_goes_over_the_borders_of_threads_more_often_than_they_meet(monkeypatch):
-    """Else the end by one thread would go untested."""
+def test_what_needs_the_union(monkeypatch):
+    """Else it would go untested: one is over the border of threads more often than they meet, the
+    other in the same words again and again."""
+    united = []
+    unite = flood._unite
+    monkeypatch.setattr(flood, "_unite", lambda *args: united.append(1) or unite(*args))
     monkeypatch.setattr(flood, "PIECE", 1)
-    monkeypatch.setenv("GPUSEG_NUM_THREADS", "2")
-    pieces = []
-    slabs = flood.launch.slabs
-
-    def spy(function, *args, **options):
-        if function is flood.spread:
-            pieces.append(options["pieces"])
-        return slabs(function, *args, **options)
-
-    monkeypatch.setattr(flood.launch, "slabs", spy)
-    image = np.ascontiguousarray(serpentine(1, 61, 70).swapaxes(1, 2))
-    with gpuseg.using("cpu"):
-        got = apply_hysteresis_threshold(image, 0.5, 2)
-    np.testing.assert_array_equal(got, image > 0.5)
-    assert pieces == [2] * flood.ROUNDS + [1]
+    for threads, maze in (
+        ("2", serpentine(1, 61, 70).swapaxes(1, 2)),
+        ("1", serpentine(9, 64, 61).T),
+    ):
+        monkeypatch.setenv("GPUSEG_NUM_THREADS", threads)
+        image = np.ascontiguousarray(maze)
+        with gpuseg.using("cpu"):
+            got = apply_hysteresis_threshold(image, 0.5, 2)
+        np.testing.assert_array_equal(got, image > 0.5)
+        assert united.pop()
 
 
 @given(data=st.data(), dtype=st.sampled_from(DTYPES))
