@@ -35,7 +35,8 @@ from . import launch, runs, warp
 from .bits import paint_rows, popcount, word_greater
 from .runs import ONE, TOP, ZERO
 
-# At most so many sweeps, and while at least one in so many rows grows, before words are listed.
+# At most so many sweeps, and while at least one in so many rows grows, before words are listed. Two
+# at least, or none: what a seed touches lies in both directions.
 SWEEPS = 8
 FEW = 16
 # Threads spread what they list, each in rows of its own, and meet at their borders so many times.
