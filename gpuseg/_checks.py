@@ -85,6 +85,48 @@ def finite_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None =
     return x
 
 
+def without_nan(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = None):
+    """As `real_array`, without NaN; a Dask array says so when it is computed."""
+    x = real_array(x, name, ndim=ndim)
+    if x.dtype.kind != "f":
+        return x
+    if is_dask(x):
+        return in_chunks(without_nan, x, name)
+    if math.isnan(x.min()):
+        raise ValueError(f"{name} holds NaN")
+    return x
+
+
+def finite_inside(x, mask, name: str = "image"):
+    """As `finite_array`, of which only what a mask selects counts: 0 where it ends in NaN or
+    infinity. An axis more than the mask's holds channels."""
+    x = real_array(x, name)
+    if mask is None or x.dtype.kind != "f":
+        return finite_array(x, name)
+    inside = mask if mask.ndim == x.ndim else mask[..., None]
+    nothing = x.dtype.type(0)
+    if is_dask(x) or is_dask(mask):
+        # Of a Dask array's namespace, which takes the other one in.
+        return finite_array(np.where(inside, x, nothing), name)
+    if all(math.isfinite(v) for v in (x.min(), x.max())):
+        return x
+    x = array_namespace(x).where(beside(inside, x), x, nothing)
+    try:
+        return finite_array(x, name)
+    except ValueError as error:
+        raise ValueError(f"{error} within the mask") from None
+
+
+def footprint_array(x, image, name: str = "footprint"):
+    """A small array of finite numbers with as many axes as an image."""
+    if is_dask(x):
+        raise TypeError(f"{name} must be an array in memory, got a Dask array")
+    x = finite_array(x, name)
+    if x.ndim != image.ndim:
+        raise ValueError(f"{name} must have the image's {image.ndim} axes, got shape {x.shape}")
+    return x
+
+
 def integer_array(x, name: str, *, or_bool: bool = True):
     """As `real_array`, of integers, or of bool where that counts as two labels."""
     x = real_array(x, name)
@@ -129,8 +171,8 @@ def axis(x, name: str, ndim: int) -> int:
 
 
 def bool_array(x, name: str = "image"):
-    """A binary image: as `real_array`, any non-zero value taken as True."""
-    x = real_array(x, name)
+    """A binary image: as `without_nan`, any non-zero value taken as True."""
+    x = without_nan(x, name)
     return x if x.dtype == bool else x != 0
 
 

@@ -95,15 +95,30 @@ class SamePartition:
 Contract = Exact | Close | SamePartition
 
 
-def contract(rule: Contract, *, via: Callable | None = None, note: str = ""):
+# What a voxel that is NaN does to a result.
+NAN = ("refuse", "local", "omit", None)
+# What one that is infinite does, where nothing else is said.
+_INFINITY = {"refuse": "refuse", "local": "local", "omit": "refuse", None: None}
+
+
+def contract(rule: Contract, *, nan, infinity=None, via: Callable | None = None, note: str = ""):
     """Set what equality between backends means for a public function.
+
+    `nan` is what it does with NaN in an image: ``"refuse"`` it (ValueError), let it make nothing
+    but the voxels NaN whose window it lies in (``"local"``), or leave the voxel out (``"omit"``;
+    where the function has an argument `nan`, if that is ``"omit"``, and refuse it by default).
+    None is for what takes no array. `infinity` is the same for infinite values, or ``"value"``:
+    they are numbers like others, the least and the greatest.
 
     `via` names the dispatched function that does the work on the arrays, where that is another
     one (every automatic threshold is arithmetic on one histogram). `note` says when it is looser.
     """
+    if nan not in NAN:
+        raise ValueError(f"nan must be one of {NAN}, got {nan!r}")
 
     def mark(function):
         function.contract = rule
+        function.nan, function.infinity = nan, infinity or _INFINITY[nan]
         function.via = via or function
         function.contract_note = note
         return function

@@ -8,6 +8,7 @@ from ._backend import array_namespace, run
 from ._checks import (
     as_array,
     bool_array,
+    finite_array,
     in_memory,
     integer,
     integer_array,
@@ -16,13 +17,14 @@ from ._checks import (
     option,
     per_axis,
     real_array,
+    without_nan,
 )
 from ._contracts import Close, Exact, contract
 
 __all__ = ["find_contours", "label", "marching_cubes", "regionprops_table", "volume_fraction"]
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def label(label_image, background=None, return_num=False, connectivity=None):
     """Number the connected regions of equal value.
 
@@ -79,7 +81,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     array([[1, 0, 2],
            [0, 3, 2]], dtype=int32)
     """
-    label_image = real_array(label_image, "label_image")
+    label_image = without_nan(label_image, "label_image")
     ndim = label_image.ndim
     if connectivity is None:
         connectivity = ndim
@@ -89,7 +91,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     return (labels, count) if return_num else labels
 
 
-@contract(Close(rtol=1e-6), note="integer properties exact")
+@contract(Close(rtol=1e-6), note="integer properties exact", nan="local")
 def regionprops_table(
     label_image,
     intensity_image=None,
@@ -176,7 +178,7 @@ def regionprops_table(
     )
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def volume_fraction(image, *, mask=None):
     """The share of the voxels that are foreground: the porosity of a mask of pores, for one.
 
@@ -217,7 +219,7 @@ def volume_fraction(image, *, mask=None):
     return int(count(image & mask)) / int(count(mask))
 
 
-@contract(Exact())
+@contract(Exact(), nan="local")
 def find_contours(
     image, level=None, fully_connected="low", positive_orientation="low", *, mask=None
 ):
@@ -283,7 +285,7 @@ def find_contours(
     )
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def marching_cubes(
     volume,
     level=None,
@@ -352,7 +354,7 @@ def marching_cubes(
     ((6, 3), (8, 3))
     """
     in_memory(marching_cubes, volume)
-    volume = real_array(volume, "volume", ndim=3)
+    volume = finite_array(volume, "volume", ndim=3)
     if min(volume.shape) < 2:
         raise ValueError(f"volume must be at least 2 x 2 x 2, got shape {volume.shape}")
     if level is not None:

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from ._backend import run
-from ._checks import integer, into, number, option, real_array
+from ._checks import footprint_array, integer, into, number, option, real_array, without_nan
 from ._contracts import Exact, contract
 
 __all__ = [
@@ -30,15 +30,11 @@ def _checked(image, footprint, mode):
     image = real_array(image)
     option(mode, "mode", _MODES)
     if footprint is not None and not isinstance(footprint, tuple | list):
-        footprint = real_array(footprint, "footprint")
-        if footprint.ndim != image.ndim:
-            raise ValueError(
-                f"footprint must have the image's {image.ndim} axes, got shape {footprint.shape}"
-            )
+        footprint = footprint_array(footprint, image)
     return image, footprint
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """The least value in each neighbourhood.
 
@@ -81,7 +77,7 @@ def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     return into(out, run(erosion, image, footprint, mode=mode, cval=cval))
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """The greatest value in each neighbourhood.
 
@@ -124,7 +120,7 @@ def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     return into(out, run(dilation, image, footprint, mode=mode, cval=cval))
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """Erosion, then dilation: takes away what is smaller than the footprint.
 
@@ -167,7 +163,7 @@ def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     return into(out, run(opening, image, footprint, mode=mode, cval=cval))
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """Dilation, then erosion: fills what is smaller than the footprint.
 
@@ -210,7 +206,7 @@ def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     return into(out, run(closing, image, footprint, mode=mode, cval=cval))
 
 
-@contract(Exact())
+@contract(Exact(), nan="local")
 def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """The image less its opening: what is bright and smaller than the footprint.
 
@@ -253,7 +249,7 @@ def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     return into(out, run(white_tophat, image, footprint, mode=mode, cval=cval))
 
 
-@contract(Exact())
+@contract(Exact(), nan=None)
 def disk(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     """A footprint: the pixels within a circle of a radius.
 
@@ -294,7 +290,7 @@ def disk(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     return morphology.disk(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
 
 
-@contract(Exact())
+@contract(Exact(), nan=None)
 def ball(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     """A footprint: the voxels within a sphere of a radius.
 
@@ -335,7 +331,7 @@ def ball(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     return morphology.ball(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     """Grow (or shrink) one image inside the limits of another until nothing changes.
 
@@ -359,8 +355,8 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     Raises
     ------
     TypeError, ValueError
-        For images that are no arrays of real numbers, are empty or of different shapes, or a seed
-        beyond the mask.
+        For images that are no arrays of real numbers, are empty, hold NaN or are of different
+        shapes, or a seed beyond the mask.
 
     See Also
     --------
@@ -372,7 +368,7 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     once, and with its neighbours again whenever more reaches it, so a seed that winds through many
     chunks takes as many rounds: persist what takes long to compute. Between the rounds the result,
     up to 8 bytes a voxel, waits in a temporary file, which the lazy one is read from; in
-    memory are about two layers of chunks at a time. NaN is refused.
+    memory are about two layers of chunks at a time.
 
     References
     ----------
@@ -386,14 +382,16 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     >>> reconstruction(np.array([0, 2, 0, 0, 0]), np.array([3, 3, 1, 0, 3])).tolist()
     [2.0, 2.0, 1.0, 0.0, 0.0]
     """
-    seed, mask = real_array(seed, "seed"), real_array(mask, "mask")
+    seed, mask = without_nan(seed, "seed"), without_nan(mask, "mask")
     if seed.shape != mask.shape:
         raise ValueError(f"seed and mask must have one shape, got {seed.shape} and {mask.shape}")
     option(method, "method", ("dilation", "erosion"))
+    if footprint is not None:
+        footprint = footprint_array(footprint, seed)
     return run(reconstruction, seed, mask, method, footprint, offset)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=None):
     """Take away the objects of up to some number of voxels.
 
@@ -452,7 +450,7 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
     return into(out, run(remove_small_objects, ar, most=most, connectivity=connectivity))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def remove_small_holes(ar, area_threshold=None, connectivity=1, *, max_size=64, out=None):
     """Fill the holes of up to some number of voxels.
 

@@ -71,8 +71,6 @@ def reconstruction(seed, mask, method, footprint, offset):
 def _grown(dtype, options, place, mask, seed, *, first=False):
     if not first:
         mask = mask.astype(dtype, copy=False)
-    elif any(x.dtype.kind == "f" and bool((x != x).any()) for x in (seed, mask)):
-        raise ValueError("seed and mask of a reconstruction of Dask arrays must hold no NaN")
     return place.inner(run(public.reconstruction, seed, mask, *options)), None, None
 
 

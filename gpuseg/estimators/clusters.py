@@ -19,7 +19,7 @@ from .._contracts import Close, Exact, contract
 from ._base import Saved, on_host, scikit_learn
 
 
-@contract(Exact(), note="inertia to 1e-6")
+@contract(Exact(), note="inertia to 1e-6", nan="refuse")
 def lloyd(X, inits, max_iter=300, tol=1e-4):
     """Move centers to the means of the rows nearest to them, until they stay.
 
@@ -76,7 +76,7 @@ def lloyd(X, inits, max_iter=300, tol=1e-4):
     return run(lloyd, X, inits, max_iter, float(number(tol, "tol", at_least=0)))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def nearest_centers(X, centers):
     """Find the nearest center of each row, the first of equals, and the squared distance to it.
 
@@ -113,7 +113,9 @@ def nearest_centers(X, centers):
     return run(nearest_centers, X, centers)
 
 
-@contract(Close(rtol=1e-15), note="exact where the device rounds square roots correctly")
+@contract(
+    Close(rtol=1e-15), note="exact where the device rounds square roots correctly", nan="refuse"
+)
 def center_distances(X, centers):
     """The Euclidean distance of each row to each center.
 

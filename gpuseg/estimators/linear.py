@@ -13,7 +13,11 @@ from .._contracts import Close, Exact, contract
 from ._base import Saved, on_host, scikit_learn
 
 
-@contract(Close(rtol=1e-9, atol=1e-12), note="1e-4 for float32; where the table has full rank")
+@contract(
+    Close(rtol=1e-9, atol=1e-12),
+    note="1e-4 for float32; where the table has full rank",
+    nan="refuse",
+)
 def least_squares(X, y, sample_weight=None, *, fit_intercept=True, tol=1e-6):
     """Find the linear function of the features that is nearest to the targets.
 
@@ -66,7 +70,7 @@ def least_squares(X, y, sample_weight=None, *, fit_intercept=True, tol=1e-6):
     return run(least_squares, X, y, sample_weight, fit_intercept=bool(fit_intercept), tol=tol)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def linear_predict(X, coef, intercept):
     """Add up the features of each row times their coefficients.
 

@@ -27,7 +27,7 @@ _METRICS = {
 }
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def nearest_neighbors(X, references, k, *, metric="euclidean"):
     """Find the k nearest references of each row, nearest first.
 

@@ -32,7 +32,7 @@ def _of_length(x, name: str, length: int):
     return x
 
 
-@contract(Exact())
+@contract(Exact(), nan="local")
 def robust_scale(X, center=None, scale=None):
     """Subtract the center from each column, and divide by the scale.
 
@@ -64,7 +64,9 @@ def robust_scale(X, center=None, scale=None):
     return run(robust_scale, X, center, scale)
 
 
-@contract(Close(rtol=1e-12), note="1e-6 for float32, 1e-3 for float16")
+@contract(
+    Close(rtol=1e-12), note="1e-6 for float32, 1e-3 for float16", nan="local", infinity="value"
+)
 def quantile_places(X, quantiles, references, *, normal=False):
     """Where each value lies among the quantiles of its column, from 0 to 1.
 
@@ -105,7 +107,7 @@ def quantile_places(X, quantiles, references, *, normal=False):
     return run(quantile_places, X, quantiles, references, bool(normal))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def polynomial_table(X, degree=2, *, interaction_only=False, include_bias=True):
     """Products of the features of each row, of all degrees up to one.
 

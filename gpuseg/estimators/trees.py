@@ -199,7 +199,7 @@ def _not_above(thresholds):
     return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def forest_predict(X, forest):
     """The mean over the trees of what the leaves say of each row.
 

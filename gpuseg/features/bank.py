@@ -22,7 +22,7 @@ MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
 _BEYOND = dict(zip(KINDS, (0, 0, 1, 1, 2, 1)))
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="refuse")
 def filter_bank(image, sigmas=(2, 5, 8), kinds=KINDS, *, channel_axis=None, mode="nearest"):
     """Filters of every voxel's surroundings at several scales, as channels.
 
@@ -105,7 +105,7 @@ def filter_bank(image, sigmas=(2, 5, 8), kinds=KINDS, *, channel_axis=None, mode
     return run(filter_bank, image, sigmas, kinds, channel_axis=channel_axis, mode=mode)
 
 
-@contract(Exact())
+@contract(Exact(), nan=None)
 def feature_names(sigmas=(2, 5, 8), kinds=KINDS, *, ndim=2, channels=None) -> list[str]:
     """Name the features that `filter_bank` gives, in their order.
 

@@ -12,7 +12,7 @@ from .._contracts import Close, Exact, contract
 from .bank import MODES, spatial_image
 
 
-@contract(Close(rtol=1e-6))
+@contract(Close(rtol=1e-6), nan="refuse")
 def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT002
     """Where every voxel lies, as channels.
 
@@ -68,7 +68,7 @@ def checked_position(polar, scale, ndim: int) -> tuple[float, ...]:
     return per_axis(scale, "scale", ndim)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def neighborhood(image, radius=1, mode="reflect", *, cval=0.0, channel_axis=None):
     """The values around every voxel, as channels.
 
@@ -124,7 +124,7 @@ def checked_neighborhood(radius, mode, cval) -> tuple[int, float]:
     return integer(radius, "radius", at_least=0), float(number(cval, "cval"))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def polynomial(features, degree=2, *, interaction_only=False, include_bias=True):
     """Products of features, of all degrees up to one.
 
@@ -180,7 +180,7 @@ def products(count: int, degree, interaction_only, include_bias) -> list[tuple[i
     return terms
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def feature_table(image, features=None, *, channel_axis=None, names=None):
     """A table of the voxels of an image, to look at: place, value, features.
 

@@ -37,7 +37,7 @@ METHODS = {
 # --- classes ----------------------------------------------------------------------------------
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit", infinity="value")
 def apply_thresholds(image, thresholds, *, nan="raise"):
     """Divide an image into the classes between thresholds.
 
@@ -160,7 +160,7 @@ def _rounded_down(values: np.ndarray, dtype) -> np.ndarray:
 # --- methods side by side ---------------------------------------------------------------------
 
 
-@contract(Close(bins=1), note="the fractions are exact for the values beside them")
+@contract(Close(bins=1), note="the fractions are exact for the values beside them", nan="omit")
 def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256):
     """Compare the automatic thresholds of an image in a table.
 
@@ -286,7 +286,7 @@ def _selected(image, mask):
     return values.compute_chunk_sizes() if is_dask(values) else values
 
 
-@contract(Close(bins=1), note="draws; the thresholds are those of compare_thresholds")
+@contract(Close(bins=1), note="draws; the thresholds are those of compare_thresholds", nan="refuse")
 def try_all_threshold(image, figsize=(8, 5), verbose=True):
     """Draw the mask of every automatic threshold beside the image.
 
@@ -378,7 +378,7 @@ _CURVE = np.dtype(
 )
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit", infinity="value")
 def threshold_by_objects(
     image,
     size=(200, 10_000),
@@ -620,7 +620,7 @@ class ThresholdStability(NamedTuple):
     trials: Any
 
 
-@contract(Close(bins=1), note="Dice follows from the thresholds")
+@contract(Close(bins=1), note="Dice follows from the thresholds", nan="refuse")
 def threshold_stability(
     image,
     method="otsu",

@@ -20,7 +20,7 @@ def _checked(image, mask, axis, mode):
     return image, mask_array(mask, image), axis
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def sobel(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     """Magnitude of the gradient by Sobel's kernel.
 
@@ -66,7 +66,7 @@ def sobel(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     return run(sobel, image, mask=mask, axis=axes, mode=mode, cval=cval)
 
 
-@contract(Close(rtol=1e-5), via=sobel)
+@contract(Close(rtol=1e-5), via=sobel, nan="local")
 def sobel_h(image, mask=None):
     """Horizontal edges by Sobel's kernel.
 
@@ -103,7 +103,7 @@ def sobel_h(image, mask=None):
     return sobel(real_array(image, ndim=2), mask, axis=0)
 
 
-@contract(Close(rtol=1e-5), via=sobel)
+@contract(Close(rtol=1e-5), via=sobel, nan="local")
 def sobel_v(image, mask=None):
     """Vertical edges by Sobel's kernel.
 
@@ -140,7 +140,7 @@ def sobel_v(image, mask=None):
     return sobel(real_array(image, ndim=2), mask, axis=1)
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def scharr(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     """Magnitude of the gradient by Scharr's kernel, the most rotation-invariant of the three.
 
@@ -187,7 +187,7 @@ def scharr(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     return run(scharr, image, mask=mask, axis=axes, mode=mode, cval=cval)
 
 
-@contract(Close(rtol=1e-5), via=scharr)
+@contract(Close(rtol=1e-5), via=scharr, nan="local")
 def scharr_h(image, mask=None):
     """Horizontal edges by Scharr's kernel.
 
@@ -225,7 +225,7 @@ def scharr_h(image, mask=None):
     return scharr(real_array(image, ndim=2), mask, axis=0)
 
 
-@contract(Close(rtol=1e-5), via=scharr)
+@contract(Close(rtol=1e-5), via=scharr, nan="local")
 def scharr_v(image, mask=None):
     """Vertical edges by Scharr's kernel.
 
@@ -263,7 +263,7 @@ def scharr_v(image, mask=None):
     return scharr(real_array(image, ndim=2), mask, axis=1)
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def prewitt(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     """Magnitude of the gradient by Prewitt's kernel.
 
@@ -310,7 +310,7 @@ def prewitt(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
     return run(prewitt, image, mask=mask, axis=axes, mode=mode, cval=cval)
 
 
-@contract(Close(rtol=1e-5), via=prewitt)
+@contract(Close(rtol=1e-5), via=prewitt, nan="local")
 def prewitt_h(image, mask=None):
     """Horizontal edges by Prewitt's kernel.
 
@@ -348,7 +348,7 @@ def prewitt_h(image, mask=None):
     return prewitt(real_array(image, ndim=2), mask, axis=0)
 
 
-@contract(Close(rtol=1e-5), via=prewitt)
+@contract(Close(rtol=1e-5), via=prewitt, nan="local")
 def prewitt_v(image, mask=None):
     """Vertical edges by Prewitt's kernel.
 
@@ -386,7 +386,7 @@ def prewitt_v(image, mask=None):
     return prewitt(real_array(image, ndim=2), mask, axis=1)
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def laplace(image, ksize=3, mask=None):
     """Second derivatives added up, with the sign of a peak.
 

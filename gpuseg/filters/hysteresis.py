@@ -12,7 +12,7 @@ from .._checks import as_array, bool_array, integer, number, real_array
 from .._contracts import Exact, contract
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit", infinity="value")
 def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False):
     """Keep what is above `low` and connected to something above `high`.
 
@@ -84,7 +84,7 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     )
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def flood_masks(seeds, mask, *, connectivity=1, packed=False):
     """Keep what is in `mask` and connected to a voxel that is in `seeds` as well.
 

@@ -10,7 +10,7 @@ from .._contracts import Close, contract
 from .smoothing import MODES, gaussian
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def threshold_local(
     image, block_size=3, method="gaussian", offset=0, mode="reflect", param=None, cval=0
 ):
@@ -71,7 +71,7 @@ def threshold_local(
     return run(threshold_local, image, block, method, mode=mode, param=param, cval=cval) - offset
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def threshold_niblack(image, window_size=15, k=0.2):
     """A threshold for every voxel: the mean of its window less `k` standard deviations.
 
@@ -108,7 +108,7 @@ def threshold_niblack(image, window_size=15, k=0.2):
     return run(threshold_niblack, image, window, number(k, "k"))
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def threshold_sauvola(image, window_size=15, k=0.2, r=None):
     """A threshold for every voxel, from mean and standard deviation, made for text.
 

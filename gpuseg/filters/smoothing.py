@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import run
-from .._checks import integer, into, number, option, per_axis, real_array
+from .._checks import footprint_array, integer, into, number, option, per_axis, real_array
 from .._contracts import Close, Exact, contract
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def gaussian(
     image,
     sigma=1.0,
@@ -89,7 +89,7 @@ def gaussian(
     return into(out, result)
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def difference_of_gaussians(
     image,
     low_sigma,
@@ -150,7 +150,7 @@ def difference_of_gaussians(
     return run(difference_of_gaussians, image, low, high, mode=mode, cval=cval, truncate=truncate)
 
 
-@contract(Exact())
+@contract(Exact(), nan="local", infinity="value")
 def median(image, footprint=None, out=None, mode="nearest", cval=0.0, behavior="ndimage"):
     """Replace every value by the median of its neighbourhood.
 
@@ -196,16 +196,12 @@ def median(image, footprint=None, out=None, mode="nearest", cval=0.0, behavior="
     option(mode, "mode", MODES)
     option(behavior, "behavior", ("ndimage", "rank"))
     if footprint is not None:
-        footprint = real_array(footprint, "footprint")
-        if footprint.ndim != image.ndim:
-            raise ValueError(
-                f"footprint must have the image's {image.ndim} axes, got shape {footprint.shape}"
-            )
+        footprint = footprint_array(footprint, image)
     cval = number(cval, "cval", finite=False)
     return into(out, run(median, image, footprint, mode=mode, cval=cval, behavior=behavior))
 
 
-@contract(Close(rtol=1e-5))
+@contract(Close(rtol=1e-5), nan="local")
 def subtract_background(
     image,
     sigma=20,

@@ -22,7 +22,7 @@ _NAN = 'image holds NaN; pass nan="omit" to leave it out'
 _INFINITE = "image holds infinite values, which have no bin and no mean; mask them"
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit")
 def histogram(image, nbins=256, *, mask=None, nan="raise"):
     """Count the values of an image, in one pass.
 
@@ -184,7 +184,7 @@ def _constant(image, hist, centers):
     return centers[0] if hist is not None else as_array(image, "image").dtype.type(centers[0])
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_otsu(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with the least variance within the two sides (Otsu).
 
@@ -229,7 +229,7 @@ def threshold_otsu(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     return _decide(_from_histogram.otsu, image, nbins, hist, mask, nan, constant="value")
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_yen(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with the most correlation of the two sides (Yen, Chang and Chang).
 
@@ -274,7 +274,7 @@ def threshold_yen(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     return _decide(_from_histogram.yen, image, nbins, hist, mask, nan)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_isodata(
     image=None, nbins=256, return_all=False, *, hist=None, mask=None, nan="raise"
 ):
@@ -324,7 +324,7 @@ def threshold_isodata(
     return _decide(_from_histogram.isodata, image, nbins, hist, mask, nan, return_all=return_all)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_minimum(
     image=None, nbins=256, max_num_iter=10_000, *, hist=None, mask=None, nan="raise"
 ):
@@ -384,7 +384,7 @@ def threshold_minimum(
     )
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold farthest from the line between the peak and the end of the tail (Zack).
 
@@ -430,7 +430,7 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     return _decide(_from_histogram.triangle, image, nbins, hist, mask, nan, constant="value")
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold half-way between the two peaks of the smoothed histogram.
 
@@ -480,7 +480,7 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     )
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold that leaves the least fuzziness (Huang and Wang).
 
@@ -526,7 +526,7 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
     return _decide(_from_histogram.huang, image, nbins, hist, mask, nan, merge=True)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with the most entropy in the two sides together (Kapur, Sahoo and Wong).
 
@@ -573,7 +573,7 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan, merge=True)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with the least error of two normal distributions (Kittler and Illingworth).
 
@@ -628,7 +628,7 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     )
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold that keeps the first three moments of the image (Tsai).
 
@@ -678,7 +678,7 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     )
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with half of the voxels on each side (Doyle).
 
@@ -724,7 +724,7 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan, merge=True)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold from three Renyi entropies (Sahoo, Wilkins and Yeager).
 
@@ -770,7 +770,7 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
     return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan, merge=True)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Threshold with the same fuzzy information on both sides (Shanbhag).
 
@@ -816,7 +816,7 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan, merge=True)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=None, nan="raise"):
     """Thresholds between several classes with the least variance within them (Otsu).
 
@@ -875,7 +875,7 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     return _from_histogram.multiotsu(counts, centers, classes=classes)
 
 
-@contract(Exact(), via=histogram)
+@contract(Exact(), via=histogram, nan="omit")
 def threshold_li(
     image=None,
     *,
@@ -1013,7 +1013,7 @@ def _from_minimum(image, mask):
     return values - values.min()
 
 
-@contract(Close(rtol=1e-6, bins=0.001), note="sums of floats depend on their order")
+@contract(Close(rtol=1e-6, bins=0.001), note="sums of floats depend on their order", nan="omit")
 def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
     """Threshold at the mean (Glasbey).
 

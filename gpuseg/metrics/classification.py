@@ -20,7 +20,7 @@ from .pairs import pair_counts
 _PIECE = 1 << 22
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normalize=None):
     """Count how often each class is taken for each.
 
@@ -79,7 +79,7 @@ def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normali
         return np.nan_to_num(matrix / divisor)
 
 
-@contract(Close(rtol=1e-12))
+@contract(Close(rtol=1e-12), nan="refuse")
 def classification_report(
     y_true,
     y_pred,
@@ -136,7 +136,7 @@ def classification_report(
     )
 
 
-@contract(Close(rtol=1e-12))
+@contract(Close(rtol=1e-12), nan="refuse")
 def roc_curve(y_true, y_score, *, pos_label=None, sample_weight=None, drop_intermediate=True):
     """How many false positives each threshold of a score lets in, and how many true ones.
 
@@ -194,7 +194,7 @@ def roc_curve(y_true, y_score, *, pos_label=None, sample_weight=None, drop_inter
     )
 
 
-@contract(Close(rtol=1e-12))
+@contract(Close(rtol=1e-12), nan="refuse")
 def roc_auc_score(y_true, y_score, *, sample_weight=None, max_fpr=None):
     """The area under the ROC curve: how likely a positive pixel has a higher score than a negative.
 
@@ -246,7 +246,7 @@ def roc_auc_score(y_true, y_score, *, sample_weight=None, max_fpr=None):
     )
 
 
-@contract(Close(rtol=1e-12))
+@contract(Close(rtol=1e-12), nan="refuse")
 def precision_recall_curve(
     y_true, y_score, *, pos_label=None, sample_weight=None, drop_intermediate=False
 ):
@@ -299,7 +299,7 @@ def precision_recall_curve(
     return precision, recall, thresholds
 
 
-@contract(Close(rtol=1e-9))
+@contract(Close(rtol=1e-9), nan="refuse")
 def mean_absolute_error(y_true, y_pred, *, sample_weight=None):
     """The mean distance of two images.
 
@@ -334,7 +334,7 @@ def mean_absolute_error(y_true, y_pred, *, sample_weight=None):
     return _mean_error(y_true, y_pred, sample_weight, np.abs)
 
 
-@contract(Close(rtol=1e-9))
+@contract(Close(rtol=1e-9), nan="refuse")
 def mean_squared_error(y_true, y_pred, *, sample_weight=None):
     """The mean squared distance of two images.
 

@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 _COLORS = np.array([[0, 0, 0], [235, 235, 235], [213, 94, 0], [0, 114, 178]], np.uint8)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def dice(y_true, y_pred):
     """Twice the overlap of two masks, over the sum of their sizes.
 
@@ -50,7 +50,7 @@ def dice(y_true, y_pred):
     return dice_of(*counts(y_true, y_pred))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def jaccard(y_true, y_pred):
     """The overlap of two masks, over the size of their union.
 
@@ -83,7 +83,7 @@ def jaccard(y_true, y_pred):
     return jaccard_of(*counts(y_true, y_pred))
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def binary_accuracy(y_true, y_pred):
     """The share of the voxels on which two masks agree.
 
@@ -155,7 +155,7 @@ def _masks(y_true, y_pred):
     return y_true, beside(y_pred, y_true)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse", infinity="value")
 def hit_map(y_true, y_pred):
     """Show where a mask is right and where it is wrong, as a picture.
 

@@ -11,7 +11,7 @@ from .._contracts import Close, Exact, contract
 _MODES = ("thick", "inner", "outer", "subpixel")
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def find_boundaries(label_img, connectivity=1, mode="thick", background=0):
     """Find the pixels at which regions of a label image meet.
 
@@ -66,7 +66,7 @@ def find_boundaries(label_img, connectivity=1, mode="thick", background=0):
     )
 
 
-@contract(Close(rtol=1e-6))
+@contract(Close(rtol=1e-6), nan="local")
 def mark_boundaries(
     image, label_img, color=(1, 1, 0), outline_color=None, mode="outer", background_label=0
 ):

@@ -7,7 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, run
-from .._checks import axis, finite_array, integer, mask_array, number, option, per_axis
+from .._checks import (
+    axis,
+    finite_array,
+    finite_inside,
+    integer,
+    mask_array,
+    number,
+    option,
+    per_axis,
+    real_array,
+)
 from .._contracts import Exact, SamePartition, contract
 
 
@@ -32,7 +42,7 @@ class GaussianMixtureResult(NamedTuple):
     n_iter: int
 
 
-@contract(Exact(), note="inertia to 1e-6")
+@contract(Exact(), note="inertia to 1e-6", nan="refuse")
 def kmeans(
     image,
     n_clusters,
@@ -90,8 +100,8 @@ def kmeans(
     Raises
     ------
     TypeError, ValueError
-        For an image that is no array of real numbers, is empty or holds NaN or infinity, more
-        clusters than different pixels, and any other argument out of its range.
+        For an image that is no array of real numbers, is empty or holds NaN or infinity within
+        the mask, more clusters than different pixels, and any other argument out of its range.
 
     Notes
     -----
@@ -143,7 +153,7 @@ def kmeans_part(work, image, *args, **pixels):
     return run(kmeans_part, work, image, *args, **pixels)
 
 
-@contract(SamePartition(ari=0.99))
+@contract(SamePartition(ari=0.99), nan="refuse")
 def gaussian_mixture(
     image,
     n_components,
@@ -249,15 +259,17 @@ def gaussian_mixture(
 
 def _pixels(image, count, name, spatial_weight, features, channel_axis, mask) -> dict:
     """What is clustered: channels and features along a last axis, the weights of the position."""
-    image = finite_array(image)
+    image = real_array(image)
     xp = array_namespace(image)
     if channel_axis is not None:
         if image.ndim < 2:
             raise ValueError("channel_axis needs an image of two axes or more, got one axis")
         image = xp.moveaxis(image, axis(channel_axis, "channel_axis", image.ndim), -1)
     shape = image.shape if channel_axis is None else image.shape[:-1]
+    mask = mask_array(mask, image[..., 0] if channel_axis is not None else image)
+    image = finite_inside(image, mask)
     if features is not None:
-        features = _features(features, shape)
+        features = _features(features, shape, mask)
     weights = ()
     if spatial_weight is not None:
         weights = per_axis(spatial_weight, "spatial_weight", len(shape), at_least=0)
@@ -266,21 +278,22 @@ def _pixels(image, count, name, spatial_weight, features, channel_axis, mask) ->
         "image": image if channel_axis is not None else image[..., None],
         "features": features,
         "weights": weights,
-        "mask": mask_array(mask, image[..., 0] if channel_axis is not None else image),
+        "mask": mask,
     }
 
 
-def _features(features, shape):
+def _features(features, shape, mask):
     if not isinstance(features, list | tuple):
         features = [features]
     stacks = []
     for feature in features:
-        feature = finite_array(feature, "features")
+        feature = real_array(feature, "features")
         if feature.shape not in (shape, (*shape, *feature.shape[-1:])):
             raise ValueError(
                 f"features must have the shape of the image, {shape}, or one axis more at the end, "
                 f"got {feature.shape}"
             )
+        feature = finite_inside(feature, mask, "features")
         stacks.append(feature if feature.shape != shape else feature[..., None])
     return stacks[0] if len(stacks) == 1 else array_namespace(stacks[0]).concatenate(stacks, -1)
 

@@ -13,7 +13,7 @@ from ..measure import label
 from .regions import expand_labels, watershed
 
 
-@contract(SamePartition(ari=0.97))
+@contract(SamePartition(ari=0.97), nan="refuse")
 def guarded_threshold(
     image,
     thresholds,

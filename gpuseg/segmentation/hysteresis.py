@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, integer, number, option, real_array
+from .._checks import as_array, bool_array, integer, number, option, real_array
 from .._contracts import Exact, contract
 
 
@@ -21,7 +21,7 @@ class HysteresisSteps(NamedTuple):
     connected: np.ndarray
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit", infinity="value")
 def hysteresis(
     image,
     high,
@@ -136,7 +136,7 @@ def _footprint(opening, ndim: int):
             f"opening must be None, a radius, or a footprint of {ndim} axes, "
             f"got {footprint.dtype} of shape {footprint.shape}"
         )
-    footprint = footprint != 0
+    footprint = bool_array(footprint, "opening")
     if not footprint.any():
         raise ValueError("opening, as a footprint, has no element set")
     return footprint

@@ -8,7 +8,16 @@ import numpy as np
 
 from .. import filters
 from .._backend import array_namespace, asnumpy, run
-from .._checks import as_array, axis, finite_array, integer, mask_array, number, option, real_array
+from .._checks import (
+    as_array,
+    axis,
+    finite_inside,
+    integer,
+    mask_array,
+    number,
+    option,
+    real_array,
+)
 from .._contracts import Exact, contract
 
 
@@ -23,7 +32,7 @@ class MarkovResult(NamedTuple):
     stds: np.ndarray
 
 
-@contract(Exact(), note="probabilities to 1e-5")
+@contract(Exact(), note="probabilities to 1e-5", nan="refuse")
 def markov_random_field(
     image,
     n_classes,
@@ -99,8 +108,9 @@ def markov_random_field(
     Raises
     ------
     TypeError, ValueError
-        For an image that is no array of real numbers, holds NaN or infinity, more classes than
-        different pixels, a class without pixels at the start, and any argument out of its range.
+        For an image that is no array of real numbers, holds NaN or infinity within the mask,
+        more classes than different pixels, a class without pixels at the start, and any argument
+        out of its range.
 
     Notes
     -----
@@ -136,7 +146,7 @@ def markov_random_field(
            [0, 0, 0, 1, 1],
            [0, 0, 0, 1, 1]], dtype=int32)
     """
-    image = finite_array(image)
+    image = real_array(image)
     if channel_axis is None:
         image = image[..., None]
     else:
@@ -148,6 +158,7 @@ def markov_random_field(
     option(model, "model", ("gaussian",))
     option(method, "method", ("icm", "annealing"))
     mask = mask_array(mask, image[..., 0])
+    image = finite_inside(image, mask)
     start = None
     if number(init_sigma, "init_sigma", at_least=0):
         start = _smoothed(image, init_sigma, mask)

@@ -204,7 +204,7 @@ class QuadTree:
         return lines
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
     """Split an image into square blocks (a volume into cubes) until each is even enough.
 

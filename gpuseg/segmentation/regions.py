@@ -8,6 +8,7 @@ from .._backend import is_cupy, is_dask, run
 from .._checks import (
     as_array,
     finite_array,
+    footprint_array,
     integer,
     integer_array,
     into,
@@ -19,7 +20,7 @@ from .._checks import (
 from .._contracts import Exact, SamePartition, contract
 
 
-@contract(SamePartition(ari=0.97))
+@contract(SamePartition(ari=0.97), nan="refuse")
 def watershed(
     image,
     markers=None,
@@ -99,7 +100,7 @@ def watershed(
     if np.ndim(connectivity) == 0:
         connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     else:
-        connectivity = real_array(connectivity, "connectivity", ndim=image.ndim)
+        connectivity = footprint_array(connectivity, image, "connectivity")
     return run(
         watershed,
         image,
@@ -112,7 +113,7 @@ def watershed(
     )
 
 
-@contract(Exact())
+@contract(Exact(), nan="omit", infinity="value")
 def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=None):
     """Find the pixels of a point's value that are connected to it.
 
@@ -167,7 +168,7 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
     return run(flood, image, seed_point, **options)
 
 
-@contract(Exact(), via=flood)
+@contract(Exact(), via=flood, nan="omit", infinity="value")
 def flood_fill(
     image,
     seed_point,
@@ -233,7 +234,7 @@ def flood_fill(
     return out
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def expand_labels(label_image, distance=1, spacing=1):
     """Let labels grow into the background, but not into each other.
 
@@ -283,7 +284,7 @@ def expand_labels(label_image, distance=1, spacing=1):
     return run(expand_labels, label_image, distance=distance, spacing=spacing)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def clear_border(labels, buffer_size=0, bgval=0, mask=None, *, out=None):
     """Remove the objects that touch the border of the image.
 
@@ -347,7 +348,7 @@ def _writeable(x) -> bool:
 
 def _flood_options(image, footprint, connectivity, tolerance) -> dict:
     if footprint is not None:
-        footprint = real_array(footprint, "footprint", ndim=image.ndim)
+        footprint = footprint_array(footprint, image)
     if connectivity is None:
         connectivity = image.ndim
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)

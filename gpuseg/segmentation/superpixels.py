@@ -36,7 +36,7 @@ class SuperpixelSteps(NamedTuple):
 _STATISTICS = ("mean", "sum", "std", "var", "min", "max", "median")
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def slic(
     image,
     n_segments=100,
@@ -201,7 +201,7 @@ def _range(image, mask):
     return low, high
 
 
-@contract(Exact(), note="a median, or a function of your own, to 1e-6")
+@contract(Exact(), note="a median, or a function of your own, to 1e-6", nan="refuse")
 def superpixel_means(image, labels, *, statistic="mean", channel_axis=None, background=0):
     """Give every pixel the mean of its superpixel, or another statistic of it.
 
@@ -267,7 +267,7 @@ def superpixel_means(image, labels, *, statistic="mean", channel_axis=None, back
     return array_namespace(result).moveaxis(result, -1, channel_axis)
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def merge_superpixels(
     labels,
     image,
@@ -355,7 +355,7 @@ def merge_superpixels(
     )
 
 
-@contract(Exact())
+@contract(Exact(), nan="refuse")
 def superpixel_classes(
     image,
     thresholds=None,

@@ -179,5 +179,5 @@ def test_bad_input_of_a_reconstruction_is_told():
     with pytest.raises(ValueError, match="Offset"):
         reconstruction(lazy, lazy, footprint=np.ones((3, 3)), offset=np.array([1, 0]))
     image[4, 4] = np.nan
-    with pytest.raises(ValueError, match="must hold no NaN"):
+    with pytest.raises(ValueError, match="seed holds NaN"):
         reconstruction(lazily(image, 3), lazy)

@@ -13,6 +13,6 @@ def counts(y_true, y_pred):
     xp = array_namespace(y_true)
     found = np.zeros(3, np.int64)
     for here in pieces(y_true.shape):
-        true, pred = (bool_array(a[here]) for a in (y_true, y_pred))
+        true, pred = bool_array(y_true[here], "y_true"), bool_array(y_pred[here], "y_pred")
         found += [int(xp.count_nonzero(part)) for part in (true & pred, true, pred)]
     return (*map(int, found), y_true.size)

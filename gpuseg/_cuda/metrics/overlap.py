@@ -18,7 +18,8 @@ def counts(y_true, y_pred):
     ready = all(a.dtype == bool and a.flags.c_contiguous for a in masks)
     found = xp.zeros(3, np.uint64)
     for here in pieces(y_true.shape, most=y_true.size if ready else _PIECE):
-        true, pred = (xp.ascontiguousarray(bool_array(a[here])).reshape(-1) for a in masks)
+        true, pred = bool_array(y_true[here], "y_true"), bool_array(y_pred[here], "y_pred")
+        true, pred = (xp.ascontiguousarray(a).reshape(-1) for a in (true, pred))
         aligned = _address(true) % 8 == _address(pred) % 8 == 0
         true, pred = true.view(xp.uint8), pred.view(xp.uint8)
         kernel.count_cuda(true, pred, found, cuda_stream(true), aligned=aligned)
