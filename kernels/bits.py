@@ -7,8 +7,10 @@ into whatever the processor has. A word holds voxel k of its piece of a row in b
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from .kept import njit
 
 _ELEMENTS = {
     "float32": ir.FloatType(),

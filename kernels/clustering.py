@@ -16,10 +16,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
 from .exact import fma_cpu, fma_cuda
+from .kept import njit
 
 # Up to so many features, the loops over them are unrolled.
 _UNROLLED = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from numba import njit
 
 from . import launch
+from .kept import njit
 
 # Words of a block.
 BLOCK = 1 << 15

@@ -7,9 +7,10 @@ float64; the host sees to it. NaN is above nothing: class 0, and it is counted a
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
+from .kept import njit
 
 _BLOCK = 8 if launch.simulating() else 256
 _MOST_BLOCKS = 4 if launch.simulating() else 4096

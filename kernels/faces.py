@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from . import launch, runs
 from .bits import spread64, trailing_zeros
+from .kept import njit
 from .runs import ONE, ZERO
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
 from .flood import divided
 from .gaussian import MODES, outside_cpu, outside_cuda
+from .kept import njit
 
 # Matrices whose eigenvalues are computed in one loop.
 BATCH = 256

@@ -29,10 +29,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch, runs, warp
 from .bits import paint_rows, popcount, word_greater
+from .kept import njit
 from .runs import ONE, TOP, ZERO
 
 # At most so many sweeps, and while at least one in so many rows grows, before words are listed. Two

@@ -21,9 +21,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
+from .kept import njit
 
 # Levels of a tree that are laid out as a heap, at most.
 HEAP_LEVELS = 12

@@ -17,9 +17,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
+from .kept import njit
 
 MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
 CONSTANT, NEAREST, REFLECT, MIRROR, _WRAP = range(5)

@@ -13,9 +13,10 @@ global counters and one addition for a run of equal values.
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
+from .kept import njit
 
 # Values that are binned, and then counted, at a time; how many share one look at the edges.
 BLOCK = 2048

@@ -16,7 +16,7 @@ their runs may touch, which makes the tables 4.3 bytes a voxel instead of 2.2.
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch, runs, warp
 from .bits import pack_rows, spread64, trailing_zeros
@@ -34,6 +34,7 @@ from .flood import (
     run_starts,
     runs_used,
 )
+from .kept import njit
 from .runs import ONE, ZERO, coordinates, inside
 
 

@@ -175,12 +175,14 @@ def _loaded(cupy, kernel, args):
     from numba import typeof, types
     from numba.np.numpy_support import from_dtype
 
+    from .kept import keep_cuda
+
     def type_of(x):
         if isinstance(x, cupy.ndarray):
             return types.Array(from_dtype(x.dtype), x.ndim, _order(x))
         return typeof(x)
 
-    kernel.enable_caching()
+    keep_cuda(kernel)
     compiled = kernel.compile(tuple(map(type_of, args)))
     code = compiled._codelibrary.get_cubin()
     module = cupy.cuda.function.Module()

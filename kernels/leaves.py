@@ -14,9 +14,10 @@ import math
 from functools import cache
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch, warp
+from .kept import njit
 from .label import number
 from .runs import root
 

@@ -14,10 +14,11 @@ hashed before the sweep's seed comes in: seeds that are close would swap the noi
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
 from .exact import fma_cpu, fma_cuda, multiply
+from .kept import njit
 
 # Costs in whole numbers: so many to one (in nats), and no more than this many.
 UNIT = 1 << 16

@@ -10,7 +10,8 @@ from __future__ import annotations
 from heapq import heappop, heappush
 
 import numpy as np
-from numba import njit
+
+from .kept import njit
 
 
 @njit(nogil=True, cache=True)

@@ -16,10 +16,11 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
 from .exact import multiply64
+from .kept import njit
 
 # References of a leaf, at most.
 LEAF = 64

@@ -7,9 +7,9 @@ for the count of the one before where both are of one pair.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from . import launch
+from .kept import njit
 
 
 def count_pairs_cpu(first, second, low, width):

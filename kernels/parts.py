@@ -5,7 +5,8 @@ the CPU, in runs of equal labels along the last axis.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .kept import njit
 
 # Powers of a coordinate, from 0 on.
 POWERS = 4

@@ -21,11 +21,12 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 from numba.np.numpy_support import from_dtype
 
 from . import launch
 from .exact import multiply64
+from .kept import njit
 
 # Voxels along x that the CPU form works on at a time.
 _CHUNK = 2048

@@ -11,9 +11,9 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from numba import njit
 
 from .bits import popcount
+from .kept import njit
 
 ZERO, ONE = np.uint64(0), np.uint64(1)
 TOP = np.uint64(63)

@@ -20,11 +20,12 @@ from functools import cache
 
 import numpy as np
 from llvmlite import ir
-from numba import cuda, njit, types
+from numba import cuda, types
 from numba.extending import intrinsic
 
 from . import launch
 from .exact import add, fma_cpu, fma_cuda, multiply
+from .kept import njit
 
 # Pixels that are compared at a time, and colours that the loop over them is unrolled for.
 _PIECE, _UNROLLED = 1024, 4
