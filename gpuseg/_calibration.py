@@ -16,7 +16,6 @@ import platform
 import sys
 import time
 import tracemalloc
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -264,8 +263,7 @@ def calibrate(step: Callable = contextlib.nullcontext) -> dict[str, Known]:
     made: dict[tuple, Any] = {}
     found = {}
     for name, function in _public.functions().items():
-        with step(name), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with step(name):
             calls = _calls(name, function, made)
             if calls[0][0] and (known := _measure(name, function, calls)):
                 found[name] = known
@@ -340,9 +338,13 @@ def _line(points: list[tuple[int, float]]) -> Line:
 
 def _peak(call: Callable) -> int:
     """Bytes allocated at once by Python and NumPy during a call."""
+    traced = tracemalloc.is_tracing()  # by the caller, who goes on with it
     tracemalloc.start()
     try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
         call()
-        return tracemalloc.get_traced_memory()[1]
+        return tracemalloc.get_traced_memory()[1] - before
     finally:
-        tracemalloc.stop()
+        if not traced:
+            tracemalloc.stop()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -215,18 +214,16 @@ def _of_function(name: str, function, backend: str, sources) -> list[Check]:
 
 def _compared(function, args, options, same, contract) -> tuple[Comparison, str]:
     failed = Comparison(passed=False, worst=float("nan"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the peers' own
-        try:
-            expected = _answer(same or function, args, options, "cpu")
-        except Exception as error:  # what a peer raises, this function must refuse, too
-            expected = error
-        try:
-            found = _answer(function, args, options, None)
-        except Exception as error:
-            if isinstance(expected, Exception):
-                return Comparison(passed=True, worst=0.0), "both refuse"
-            return failed, f"{type(error).__name__}: {error}"
+    try:
+        expected = _answer(same or function, args, options, "cpu")
+    except Exception as error:  # what a peer raises, this function must refuse, too
+        expected = error
+    try:
+        found = _answer(function, args, options, None)
+    except Exception as error:
+        if isinstance(expected, Exception):
+            return Comparison(passed=True, worst=0.0), "both refuse"
+        return failed, f"{type(error).__name__}: {error}"
     if isinstance(expected, Exception):
         return failed, f"only the other side raises {type(expected).__name__}: {expected}"
     found, expected = list(_parts(found)), list(_parts(expected))

@@ -1,5 +1,6 @@
 """Image files in and out: what comes back, what is refused, and that nothing is left behind."""
 
+import contextlib
 import os
 import signal
 import struct
@@ -241,8 +242,8 @@ BAD = {
     "a short JPEG": (_truncated_jpeg, "cannot be read as JPEG"),
     "a JPEG of nothing": (_written("bad.jpg", b"\xff\xd8\xff\xe0"), "cannot be read as JPEG"),
     "a short TIFF": (_truncated_tiff(), "cut off"),
-    "a short packed TIFF": (_truncated_tiff(compression="zlib"), "damaged or cut off"),
-    "a short LZW TIFF": (_truncated_tiff(compression="lzw"), "damaged or cut off"),
+    "a short packed TIFF": (_truncated_tiff(compression="zlib"), "damaged or is cut off"),
+    "a short LZW TIFF": (_truncated_tiff(compression="lzw"), "damaged or is cut off"),
     "a TIFF of nothing": (_written("bad.tif", b"II*\0\x08\0\0\0"), "TIFF|no image|damaged"),
     "a huge TIFF": (_written("bad.tif", tiff(1_000_000, 1_000_000)), "GiB, more than half"),
     "a TIFF that ends early": (_written("bad.tif", tiff(100, 100)[:155]), "is cut off"),
@@ -270,6 +271,66 @@ BAD = {
     "complex": (lambda f, grey: np.save(f / "bad.npy", grey * 1j), "complex128"),
     "text": (lambda f, grey: np.save(f / "bad.npy", np.array([["a"]])), "no real numbers"),
 }  # fmt: skip
+
+
+def tiff_of_strips(path, image, keep):
+    """A file by hand of strips of one row each, of which it lists but `keep`."""
+    height, width = image.shape
+    first = 8 + 2 + 12 * 9 + 4
+    tags = [(256, 1, width), (257, 1, height), (258, 1, 8), (259, 1, 8), (262, 1, 1),
+            (273, keep, first), (277, 1, 1), (278, 1, 1),
+            (279, keep, first + 4 * keep)]  # fmt: skip
+    rows = [zlib.compress(row.tobytes()) for row in image]
+    start = first + 8 * keep
+    places = [start + sum(map(len, rows[:i])) for i in range(keep)]
+    body = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    body += b"".join(struct.pack("<HHII", tag, 4, n, value) for tag, n, value in tags)
+    body += struct.pack(f"<I{2 * keep}I", 0, *places, *map(len, rows[:keep])) + b"".join(rows)
+    path.write_bytes(body)
+
+
+def test_a_page_that_lacks_strips_is_refused(tmp_path, grey):
+    """tifffile returns whatever was in memory there."""
+    tiff_of_strips(tmp_path / "a.tif", grey, len(grey))
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").array, grey)
+    tiff_of_strips(tmp_path / "a.tif", grey, len(grey) - 2)
+    with pytest.raises(ImageError, match="page 0 has 11 of its 13 pieces"):
+        read(tmp_path / "a.tif")
+
+
+def test_pages_that_an_ome_file_lacks_are_told(tmp_path, grey):
+    stack = np.stack([grey] * 3)
+    tifffile.imwrite(tmp_path / "a.ome.tif", stack, ome=True, metadata={"axes": "ZYX"})
+    assert read(tmp_path / "a.ome.tif").notes == ()
+    data = (tmp_path / "a.ome.tif").read_bytes()
+    (tmp_path / "a.ome.tif").write_bytes(data.replace(b'SizeZ="3"', b'SizeZ="5"'))
+    found = read(tmp_path / "a.ome.tif")
+    assert found.array.shape == (5, *grey.shape)
+    assert "2 of its 5 pages are missing, and read as zeros" in found.notes
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"compression": "lzw"},
+                                     {"imagej": True}, {"bigtiff": True}, {"byteorder": ">"},
+                                     {"truncate": True}, {"metadata": None}, {"ome": True},
+                                     {"tile": (16, 16), "compression": "zlib"}])  # fmt: skip
+def test_a_tiff_cut_anywhere_is_whole_or_refused(tmp_path, rng, options):
+    image = rng.integers(0, 255, (3, 9, 11), np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, image, photometric="minisblack", **options)
+    data = path.read_bytes()
+    refused = 0
+    for size in [*range(0, len(data), len(data) // 40), *range(len(data) - 5, len(data))]:
+        path.write_bytes(data[:size])
+        try:
+            np.testing.assert_array_equal(read(path).array, image)
+        except ImageError:
+            refused += 1
+    assert refused >= 40
+    # Where a byte of the lists of tags is another: pixels, if any, come of the right type only.
+    for place in range(0, min(len(data), 400), 3):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :])
+        with contextlib.suppress(ImageError):
+            assert read(path, max_bytes=1 << 20).array.ndim in (2, 3)
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ class Folded(UNet):
     """
 
     def __init__(self, model: UNet, *, form=torch.contiguous_format):
-        super().__init__(**model.config)
+        super().__init__(**model.config, seed=0)  # not of the caller's random numbers
         self.load_state_dict(model.state_dict())
         self.eval().requires_grad_(False)
         for pair in (*self.down, *self.up):
@@ -130,16 +131,16 @@ def _apart(convolution, *, doubled: bool):
     """A convolution of joined channels as two, of what comes from below and of the rest."""
     outputs, joined = convolution.weight.shape[:2]
     wide, ndim = joined - outputs, convolution.weight.ndim - 2
-    kind = CONVOLUTIONS[ndim]
-    high = kind(outputs, outputs, kernel_size=3, padding=1)
+    new = partial(nn.utils.skip_init, CONVOLUTIONS[ndim], device=convolution.weight.device)
+    high = new(outputs, outputs, kernel_size=3, padding=1)
     high.weight.data = convolution.weight[:, wide:].clone()
     high.bias.data = convolution.bias.clone()
     weight = convolution.weight[:, :wide].clone()
     if doubled:
-        low = kind(wide, outputs << ndim, kernel_size=2, padding=1, bias=False)
+        low = new(wide, outputs << ndim, kernel_size=2, padding=1, bias=False)
         weight = _of_small_pixels(weight)
     else:
-        low = kind(wide, outputs, kernel_size=3, padding=1, bias=False)
+        low = new(wide, outputs, kernel_size=3, padding=1, bias=False)
     low.weight.data = weight
     for made in (low, high):
         made.requires_grad_(False)

@@ -106,7 +106,7 @@ def export_onnx(path, model, *, force=False) -> None:
     check_output(path, force=force)
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise ImportError("export_onnx needs ONNX: pip install 'gpuseg[onnx]'")
-    twin = UNet(**model.config).eval()
+    twin = UNet(**model.config, seed=0).eval()
     twin.load_state_dict({key: x.detach().cpu() for key, x in model.state_dict().items()})
     spatial = (4 * model.multiple,) * model.ndim
     image = torch.zeros((2, model.config["in_channels"], *spatial))
@@ -214,7 +214,7 @@ def _restored(path, header: dict, tensors: dict):
         held = sum(x.numel() for x in tensors.values())
         if held < size_of(config):
             refuse(f"it holds {held} numbers where its configuration needs {size_of(config)}")
-        model = UNet(**config)
+        model = UNet(**config, seed=0)  # not of the caller's random numbers
         model.set_normalization(normal["mean"], normal["std"])
         missing = model.load_state_dict(tensors, strict=False)
         if missing.unexpected_keys or set(missing.missing_keys) != {"mean", "std"}:

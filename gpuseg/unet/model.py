@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -114,28 +115,26 @@ class UNet(nn.Module):
             "norm": norm,
             "upsample": upsample,
         }
-        with torch.random.fork_rng(devices=[], enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
-            self._make(self.config)
+        self._make(self.config, seed)
         self.register_buffer("mean", torch.zeros(in_channels))
         self.register_buffer("std", torch.ones(in_channels))
 
-    def _make(self, config: dict) -> None:
+    def _make(self, config: dict, seed: int | None) -> None:
+        new = _Convolutions(seed)
         depth, ndim, norm = config["depth"], config["ndim"], config["norm"]
         widths = [config["base"] << level for level in range(depth + 1)]
         befores = [config["in_channels"], *widths]
         self.down = nn.ModuleList(
-            _Pair(before, width, ndim, norm) for before, width in zip(befores, widths)
+            _Pair(before, width, ndim, norm, new) for before, width in zip(befores, widths)
         )
         ups, rises = [], []
         for level in reversed(range(depth)):
-            ups.append(_Pair(widths[level + 1] + widths[level], widths[level], ndim, norm))
+            ups.append(_Pair(widths[level + 1] + widths[level], widths[level], ndim, norm, new))
             if config["upsample"] == "transpose":
                 wide = widths[level + 1]
-                rises.append(_TRANSPOSED[ndim](wide, wide, kernel_size=2, stride=2))
+                rises.append(new(_TRANSPOSED[ndim], wide, wide, kernel_size=2, stride=2))
         self.up, self.rise = nn.ModuleList(ups), nn.ModuleList(rises)
-        self.head = CONVOLUTIONS[ndim](config["base"], config["out_channels"], kernel_size=1)
+        self.head = new(CONVOLUTIONS[ndim], config["base"], config["out_channels"], kernel_size=1)
 
     @property
     def ndim(self) -> int:
@@ -243,17 +242,36 @@ class UNet(nn.Module):
         return torch.sigmoid(x) if self.config["out_channels"] == 1 else torch.softmax(x, dim=1)
 
 
+class _Convolutions:
+    """Makes convolutions whose weights a seed says; without one, PyTorch's next random numbers.
+
+    They are as PyTorch makes them after ``torch.manual_seed``, which belongs to the caller.
+    """
+
+    def __init__(self, seed: int | None):
+        self.device = torch.get_default_device()
+        self.random = None if seed is None else torch.Generator(self.device).manual_seed(seed)
+
+    def __call__(self, kind, *args, rectified: bool = False, **kwargs):
+        made = nn.utils.skip_init(kind, *args, device=self.device, **kwargs)
+        nn.init.kaiming_uniform_(made.weight, a=math.sqrt(5), generator=self.random)
+        bound = 1 / math.sqrt(made.weight[0].numel())
+        nn.init.uniform_(made.bias, -bound, bound, generator=self.random)
+        if rectified:  # as much variance after a layer as before it
+            nn.init.kaiming_normal_(made.weight, nonlinearity="relu", generator=self.random)
+            nn.init.zeros_(made.bias)
+        return made
+
+
 class _Pair(nn.Sequential):
     """Two convolutions of 3 pixels, each with its norm, if any, and a rectifier."""
 
-    def __init__(self, before: int, width: int, ndim: int, norm: str | None):
+    def __init__(self, before: int, width: int, ndim: int, norm: str | None, new: _Convolutions):
         steps: list[nn.Module] = []
         for channels in (before, width):
-            convolution = CONVOLUTIONS[ndim](channels, width, kernel_size=3, padding=1)
-            # For rectifiers: as much variance after a layer as before it.
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            nn.init.zeros_(convolution.bias)
-            steps.append(convolution)
+            steps.append(
+                new(CONVOLUTIONS[ndim], channels, width, kernel_size=3, padding=1, rectified=True)
+            )
             if norm is not None:
                 steps.append(_NORMS[ndim, norm](width, affine=True))
             steps.append(nn.ReLU(inplace=True))

@@ -7,6 +7,7 @@ import functools
 import itertools
 import logging
 import math
+import threading
 import time
 from functools import partial
 from typing import NamedTuple
@@ -455,10 +456,39 @@ def _exact(device: torch.device, precision: str):
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         if device.type == "cuda":
-            stack.enter_context(
-                torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
-            )
+            stack.enter_context(_cudnn)
         yield
+
+
+class _Cudnn:
+    """What cuDNN may do while predictions run.
+
+    PyTorch has but one set of these flags for all threads. So the first prediction sets them, and
+    the last that ends puts back what the caller had: threads that did both by themselves, one
+    within the other, would leave ours.
+    """
+
+    def __init__(self):
+        self._lock, self._running, self._flags = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self._lock:
+            if not self._running:
+                same = torch.backends.cudnn.deterministic
+                self._flags = torch.backends.cudnn.flags(
+                    enabled=True, benchmark=not same, deterministic=same, allow_tf32=False
+                )
+                self._flags.__enter__()
+            self._running += 1
+
+    def __exit__(self, *error):
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._flags.__exit__(None, None, None)
+
+
+_cudnn = _Cudnn()
 
 
 def _best_layout(plan: _Plan) -> bool:

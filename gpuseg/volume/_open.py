@@ -257,10 +257,9 @@ def _natural(name: str):
 def _tiff(path: Path) -> _Found:
     from .. import _images
 
-    with blamed(path, "is no TIFF that can be read"), _images._open_tiff(path) as (tiff, heard):
+    with blamed(path, "is no TIFF that can be read"), _images._open_tiff(path) as tiff:
         if not tiff.series:
             raise VolumeError(f"{shown(path)}: holds no image")
-        _images._whole_pages(tiff, path, heard)
         if len({(s.shape, s.dtype) for s in tiff.series}) > 1:
             listed = ", ".join(" x ".join(map(str, s.shape)) for s in tiff.series[:4])
             raise VolumeError(f"{shown(path)}: holds images that make no stack: {listed}")
