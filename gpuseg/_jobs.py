@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ class Options:
     classes: int | None = None
     window: int | None = None
     k: float | None = None
+    r: float | None = None
     offset: float | None = None
     object_size: tuple[float, float] | None = None
     count: int | None = None
@@ -50,17 +52,26 @@ class Options:
 
 
 class Outcome(NamedTuple):
-    """A mask (bool) or classes (integers), and the numbers that divide them."""
+    """A mask (bool) or classes (integers), the numbers that divide them, and what to say of it."""
 
     result: Any
     thresholds: dict[str, float]
+    notes: tuple[str, ...] = ()
 
 
 class Method(NamedTuple):
-    run: Callable[[Any, Options], Outcome]
+    """A way to divide an image.
+
+    `run` takes the image as it is filtered by then, the options, and the image that was given:
+    filtering makes floating-point numbers of integers, and narrows their range, so whatever
+    follows from the type or the range of an image is taken from the one that was given.
+    """
+
+    run: Callable[..., Outcome]
     takes: frozenset[str]
     help: str
     classes: bool = False  # the result is classes, not a mask
+    of_level: bool = False  # it divides by shares of the image's level: a background leaves one
 
 
 class Result(NamedTuple):
@@ -70,6 +81,7 @@ class Result(NamedTuple):
     prepared: Any
     thresholds: dict[str, float]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 # --- the methods ------------------------------------------------------------------------------
@@ -79,36 +91,82 @@ def _side(image, threshold, options: Options):
     return image > threshold if options.side == "bright" else image <= threshold
 
 
-def _automatic(name: str) -> Method:
-    def run(image, options):
-        from . import filters
+# Methods that see next to nothing in the histogram of an image of 16 bits: most of its bins hold
+# no pixel or one. Smoothed, the same image has few bins, as every floating-point one.
+_FEW_BINS = frozenset({"minimum", "triangle", "yen"})
+_MOST_BINS = 256
 
-        value = getattr(filters, f"threshold_{name}")(image, nan=options.nan)
+
+def automatic(name: str, dtype) -> Callable:
+    """The function of an automatic threshold, as the commands use it on images of a type."""
+    from . import filters
+
+    function = getattr(filters, f"threshold_{name}")
+    if name not in _FEW_BINS or dtype.kind not in "iu" or dtype.itemsize == 1:
+        return function
+
+    @functools.wraps(function)
+    def of_few_bins(image, nan="raise"):
+        from .filters.thresholding import _merged
+
+        return function(hist=_merged(*filters.histogram(image, nan=nan), _MOST_BINS))
+
+    return of_few_bins
+
+
+def _automatic(name: str) -> Method:
+    def run(image, options, given):
+        value = automatic(name, image.dtype)(image, nan=options.nan)
         return Outcome(_side(image, value, options), {name: float(value)})
 
     return Method(run, frozenset({"foreground"}), "automatic global threshold")
 
 
-def _manual(image, options):
+def _manual(image, options, given):
     mask = _side(image, options.threshold, options)
     return Outcome(mask, {"manual": options.threshold})
 
 
-def _local(name: str) -> Method:
-    def run(image, options):
+def _local(name: str, *own: str) -> Method:
+    def run(image, options, given):
         from . import filters
 
-        arguments = {"offset": options.offset} if name == "local" else {"k": options.k}
+        arguments = {key: getattr(options, key) for key in own}
+        notes = ()
+        if "r" in own and options.r is None:
+            arguments["r"], notes = _largest_spread(given)
         arguments = {key: value for key, value in arguments.items() if value is not None}
         window = {"block_size" if name == "local" else "window_size": options.window or 25}
         function = getattr(filters, f"threshold_{name}")
-        return Outcome(_side(image, function(image, **window, **arguments), options), {})
+        return Outcome(_side(image, function(image, **window, **arguments), options), {}, notes)
 
-    own = "offset" if name == "local" else "k"
-    return Method(run, frozenset({"foreground", "window", own}), "threshold of a window around")
+    takes = frozenset({"foreground", "window", *own})
+    return Method(run, takes, "threshold of a window around", of_level="r" in own)
 
 
-def _multiotsu(image, options):
+def _largest_spread(image) -> tuple[float, tuple[str, ...]]:
+    """Sauvola's r: half the range of the image's type, as in scikit-image.
+
+    Floating-point images count as from -1 to 1 there. One with other values is taken at its own
+    range: a spread of many times r would put nearly all of it on one side.
+    """
+    from skimage.util import dtype_limits
+
+    if image.dtype.kind != "f":
+        low, high = map(float, dtype_limits(image, clip_negative=False))
+        return high / 2 - low / 2, ()
+    if float(image.min()) >= -1 and float(image.max()) <= 1:
+        return 1.0, ()
+    r = _half_range(image)
+    note = f"r of sauvola is {r:.6g}, half the range of the image, whose values are not in -1 to 1"
+    return r, (note,)
+
+
+def _half_range(image) -> float:
+    return float(image.max()) / 2 - float(image.min()) / 2
+
+
+def _multiotsu(image, options, given):
     from . import filters
 
     values = filters.threshold_multiotsu(image, classes=options.classes or 3, nan=options.nan)
@@ -116,7 +174,7 @@ def _multiotsu(image, options):
     return Outcome(classes, _numbered("multiotsu", values))
 
 
-def _hysteresis(image, options):
+def _hysteresis(image, options, given):
     from . import filters, segmentation
 
     low, high = options.low, options.high
@@ -139,7 +197,7 @@ def _hysteresis(image, options):
     return Outcome(mask, {"low": low, "high": high})
 
 
-def _objects(image, options):
+def _objects(image, options, given):
     from . import filters
 
     found = filters.threshold_by_objects(
@@ -154,7 +212,7 @@ def _objects(image, options):
     return Outcome(_side(image, value, options), {"objects": value})
 
 
-def _quadtree(image, options):
+def _quadtree(image, options, given):
     from . import segmentation
 
     tree = segmentation.quadtree(image, options.threshold)
@@ -162,10 +220,11 @@ def _quadtree(image, options):
     return Outcome(labels, {})
 
 
-def _slic(image, options):
+def _slic(image, options, given):
     from . import filters, segmentation
 
     compactness = 0.1 if options.compactness is None else options.compactness
+    compactness *= _narrowed(image, given)
     labels = segmentation.slic(image, options.segments or 100, compactness, channel_axis=None)
     if options.merge is not None:
         labels = segmentation.merge_superpixels(labels, image, options.merge)
@@ -176,19 +235,35 @@ def _slic(image, options):
     return Outcome(filters.apply_thresholds(means, values), _numbered("superpixels", values))
 
 
+def _narrowed(image, given) -> float:
+    """How many times the range of the given image is that of the filtered one.
+
+    Superpixels scale an image by its own range, where their compactness is meant for that of the
+    image that was given.
+    """
+    range_now = _half_range(image)
+    return _half_range(given) / range_now if range_now > 0 else 1.0
+
+
 def _clusters(name: str) -> Method:
-    def run(image, options):
+    def run(image, options, given):
         from . import segmentation
 
         function = getattr(segmentation, name)
-        labels = function(image, options.classes or 3, options.spatial_weight, random_state=0)
+        more = {}
+        if name == "gaussian_mixture":
+            # Its default is for values in the hundreds: it would be all there is of small ones.
+            more["reg_covar"] = 1e-6 * min(1.0, float(given.var(dtype=float)) or 1.0)
+        labels = function(
+            image, options.classes or 3, options.spatial_weight, random_state=0, **more
+        )
         return Outcome(labels, {})
 
     help = {"kmeans": "clusters of values", "gaussian_mixture": "classes of normal distributions"}
     return Method(run, frozenset({"classes", "spatial_weight"}), help[name], classes=True)
 
 
-def _guarded(image, options):
+def _guarded(image, options, given):
     from . import filters, segmentation
 
     given = [t for t in (options.threshold, options.low, options.high) if t is not None]
@@ -198,14 +273,14 @@ def _guarded(image, options):
     return Outcome(labels, _numbered("guarded", given))
 
 
-def _markov(image, options):
+def _markov(image, options, given):
     from . import segmentation
 
     beta = 1.0 if options.beta is None else options.beta
     return Outcome(segmentation.markov_random_field(image, options.classes or 3, beta=beta), {})
 
 
-def _watershed(image, options):
+def _watershed(image, options, given):
     """Foreground by a threshold, cut where it is narrow: from the middles of its thick parts."""
     import numpy as np
     from scipy import ndimage
@@ -238,9 +313,9 @@ AUTOMATIC = ("huang", "intermodes", "isodata", "li", "maxentropy", "mean", "mine
 
 METHODS: dict[str, Method] = {name: _automatic(name) for name in AUTOMATIC} | {
     "manual": Method(_manual, frozenset({"threshold", "foreground"}), "the number you give"),
-    "local": _local("local"),
-    "niblack": _local("niblack"),
-    "sauvola": _local("sauvola"),
+    "local": _local("local", "offset"),
+    "niblack": _local("niblack", "k"),
+    "sauvola": _local("sauvola", "k", "r"),
     "multiotsu": Method(_multiotsu, frozenset({"classes"}), "several classes", classes=True),
     "hysteresis": Method(
         _hysteresis,
@@ -356,14 +431,20 @@ def segment(image, options: Options, step: Callable = contextlib.nullcontext) ->
     _check_nan(image, options)
     start = time.perf_counter()
     there = _backend.asarray(image)  # once: what follows stays on the device
+    given, method = there, METHODS[options.method]
     if options.background:
         with step("subtract the background"):
-            there = filters.subtract_background(there, options.background)
+            there, background = filters.subtract_background(
+                there, options.background, return_background=True
+            )
+            if method.of_level:
+                there += float(background.mean(dtype=float))
+            del background
     if options.sigma:
         with step("smooth"):
             there = filters.gaussian(there, options.sigma, preserve_range=True)
     with step(f"segment ({options.method})"):
-        result, thresholds = METHODS[options.method].run(there, options)
+        result, thresholds, notes = method.run(there, options, given)
     if options.min_size:
         with step("remove small objects"):
             result = morphology.remove_small_objects(
@@ -372,7 +453,8 @@ def segment(image, options: Options, step: Callable = contextlib.nullcontext) ->
     if options.label:
         with step("number the objects"):
             result = measure.label(result, connectivity=options.connectivity)
-    return Result(_backend.asnumpy(result), there, thresholds, time.perf_counter() - start)
+    took = time.perf_counter() - start
+    return Result(_backend.asnumpy(result), there, thresholds, took, notes)
 
 
 def _check_nan(image, options: Options) -> None:

@@ -320,6 +320,13 @@ def segment(
         typer.Option(min=3, help="local, niblack, sauvola: odd width. (default: 25)"),
     ] = None,
     k: Annotated[float | None, typer.Option("--k", help="niblack, sauvola: weight.")] = None,
+    r: Annotated[
+        float | None,
+        typer.Option(
+            "--r",
+            help="sauvola: the largest spread there can be. (default: half the range of the type)",
+        ),
+    ] = None,
     offset: Annotated[float | None, typer.Option(help="local: subtracted.")] = None,
     object_size: Annotated[
         tuple[float, float] | None,
@@ -382,6 +389,7 @@ def segment(
         classes=classes,
         window=window,
         k=k,
+        r=r,
         offset=offset,
         object_size=object_size,
         count=count,
@@ -422,7 +430,7 @@ def segment(
         with step("read"):
             image = _images.read(input, max_bytes=max_bytes)
         result = _jobs.segment(image.array, options, step)
-        notes = list(image.notes)
+        notes = [*image.notes, *result.notes]
         if form == "JPEG":
             notes.append("JPEG is lossy: the edges of the mask are not exact in the file")
         labels, page = None, None
@@ -624,7 +632,8 @@ def thresholds(
         with step("read"):
             image = _images.read(input, max_bytes=max_bytes)
         with step("compare"):
-            table = filters.compare_thresholds(image.array, nan=nan, nbins=nbins)
+            methods = [_jobs.automatic(name, image.array.dtype) for name in _jobs.AUTOMATIC]
+            table = filters.compare_thresholds(image.array, methods, nan=nan, nbins=nbins)
         if figure is not None:
             with step("draw"):
                 picture = _comparison_figure(image.array, table, nbins)

@@ -463,12 +463,13 @@ class Prepared(Source):
 def _filtered(values, options: _jobs.Options):
     from .. import filters
 
+    given = values
     if options.background:
         values = filters.subtract_background(values, options.background)
     if options.sigma:
         values = filters.gaussian(values, options.sigma, preserve_range=True)
     if options.method == "local":
-        values = _jobs.METHODS["local"].run(values, options).result
+        values = _jobs.METHODS["local"].run(values, options, given).result
     return values
 
 
@@ -512,7 +513,7 @@ def _divided(image, options: _jobs.Options, found: dict[str, float] | None):
         return _jobs._side(image, value, options), found
     if found and options.method == "multiotsu":
         return filters.apply_thresholds(image, list(found.values())), found
-    return _jobs.METHODS[options.method].run(image, options)
+    return _jobs.METHODS[options.method].run(image, options, image)[:2]
 
 
 def _blocks(array, target: Target):
