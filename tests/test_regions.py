@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import dask.array as da
 import naive
 import numpy as np
 import pytest
@@ -209,6 +210,49 @@ def test_floods_are_those_of_scikit_image(backend, data):
     assert np.array_equal(image, native)
 
 
+_TYPES = ["bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i8", ">u8"]
+
+
+@given(data=st.data())
+def test_floods_compare_integers_exactly(backend, data):
+    """At the ends of every type, and past 2**53, where a float is not the integer beside it."""
+    dtype = np.dtype(data.draw(st.sampled_from(_TYPES)))
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    near = sorted({v + d for v in (low, 0, 2**53, high) for d in range(-3, 4)})
+    values = st.sampled_from([v for v in near if low <= v <= high])
+    image = np.array(data.draw(st.lists(values, min_size=1, max_size=8)), dtype)
+    tolerance = data.draw(
+        st.sampled_from([0, 0.0, 0.5, 1, 1.0, 1.5, 3, 256, 300.7, 2**53, 2.0**53, 2**63, 2**64])
+    )
+    at = data.draw(st.integers(0, image.size - 1))
+    there = [abs(int(v) - int(image[at])) <= tolerance for v in image]
+    left, right = at, at
+    while left and there[left - 1]:
+        left -= 1
+    while right + 1 < image.size and there[right + 1]:
+        right += 1
+    expected = np.zeros(image.size, bool)
+    expected[left : right + 1] = True
+    footprint = data.draw(st.sampled_from([None, np.ones(3)]))
+    found = flood(image, at, footprint=footprint, tolerance=tolerance)
+    assert found.tolist() == expected.tolist()
+    filled = flood_fill(image, at, 1, footprint=footprint, tolerance=tolerance)
+    assert filled.tolist() == np.where(expected, np.ones((), image.dtype), image).tolist()
+    if backend == "cpu":
+        chunks = da.from_array(image, chunks=3)
+        assert flood(chunks, at, tolerance=tolerance).compute().tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", ">f4"])
+def test_floods_of_floats_end_where_the_type_does(backend, dtype):
+    most = np.finfo(dtype).max
+    image = np.array([most, 0, -most, -np.inf, np.nan, most], dtype)
+    assert flood(image, 0, tolerance=9e4).sum() == (2 if dtype == "f2" else 1)
+    assert flood(image, 1, tolerance=1e300).tolist()[3:] == [False] * 3
+    assert flood(image, 3, tolerance=5).tolist() == [0, 0, 0, 1, 0, 0]
+    assert not flood(image, 4, tolerance=5).any()
+
+
 def test_floods_in_odd_cases(backend):
     assert flood([1, 1, 2, 1], 0).tolist() == [True, True, False, False]
     footprint = np.array([1, 0, 1, 0, 1])
@@ -331,8 +375,13 @@ IMAGE = np.arange(12.0).reshape(3, 4)
         (lambda: flood(IMAGE, (0.5, 1)), ValueError, "seed_point must be 2 integers"),
         (lambda: flood(IMAGE, (3, 0)), IndexError, r"seed_point \(3, 0\) is outside of shape"),
         (lambda: flood(IMAGE, (0, 0), tolerance=np.nan), ValueError, "tolerance must be finite"),
+        (lambda: flood(IMAGE, (0, 0), tolerance=-1), ValueError, "tolerance must be at least 0"),
         (lambda: flood(IMAGE, (0, 0), connectivity=0), ValueError, "connectivity must be at least"),
         (lambda: flood_fill(IMAGE > 3, (0, 0), 7), ValueError, "new_value must be a number that"),
+        (lambda: flood_fill([1, 2], 0, 1e30), ValueError, "new_value must be a number that int64"),
+        (lambda: flood_fill([1, 2], 0, 2.0**63), ValueError, "new_value must be a number that"),
+        (lambda: flood_fill([1, 2], 0, np.nan), ValueError, "new_value must be a number that"),
+        (lambda: flood_fill(np.ones(2, "f4"), 0, 1e39), ValueError, "a number that float32 holds"),
         (lambda: flood_fill([1, 2], 0, 7, in_place=True), ValueError, "in_place needs an array"),
         (lambda: expand_labels(IMAGE), TypeError, "label_image must hold integers"),
         (lambda: expand_labels(IMAGE > 3, -1), ValueError, "distance must be at least 0"),

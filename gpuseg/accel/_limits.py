@@ -25,6 +25,21 @@ def _half(image, given) -> str:
     return "scikit-image refuses float16" if image.dtype == np.float16 else ""
 
 
+def _flood(image, given) -> str:
+    tolerance = given.get("tolerance")
+    if tolerance is not None and (image.dtype == bool or tolerance < 0):
+        return "scikit-image takes no tolerance for bool, and one below 0 for its size"
+    if image.dtype.kind in "iu" and not isinstance(tolerance, int | np.integer | None):
+        return "scikit-image compares integers with limits that are floats"
+    if image.dtype.kind == "f" and not np.isfinite(image[given["seed_point"]]).all():
+        return "scikit-image floods from NaN, and to no infinity"
+    return ""
+
+
+def _fill(image, given) -> str:
+    return _half(image, given) or _flood(image, given)
+
+
 def _rank(image, given) -> str:
     return "" if given.get("behavior", "ndimage") == "ndimage" else "scikit-image's own algorithm"
 
@@ -67,7 +82,8 @@ RULES = {
     "skimage.measure.find_contours": _mask,
     "skimage.morphology.remove_small_holes": _holes,
     "skimage.morphology.remove_small_objects": _one_object,
-    "skimage.segmentation.flood_fill": _half,
+    "skimage.segmentation.flood": _fill,
+    "skimage.segmentation.flood_fill": _fill,
 } | {
     f"sklearn.metrics.{name}": _labels
     for name in (

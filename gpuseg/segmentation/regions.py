@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .._backend import is_cupy, is_dask, run
@@ -128,7 +130,7 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
         Which pixels are neighbours, unless there is a footprint: along how many axes at most they
         differ. By default as many as there are.
     tolerance : number, optional
-        Values that differ from the point's by at most this belong to it, too.
+        Values that differ from the point's by at most this belong to it, too. From 0 on.
 
     Returns
     -------
@@ -142,10 +144,14 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
 
     Notes
     -----
-    By the kernel of hysteresis; footprints run on the CPU, by scikit-image. float16 works too. A
-    tolerance that is no whole number counts for integers as it is (scikit-image cuts the limits to
-    whole numbers, which takes in values beyond the lower one). Beside the image it needs 5 bytes a
-    pixel, result included.
+    By the kernel of hysteresis; footprints run on the CPU, by scikit-image. float16 works too.
+    Beside the image it needs 5 bytes a pixel, result included.
+
+    Integers and bool are compared as whole numbers, exactly, up to 64 bits: a mask floods over both
+    of its values from a tolerance of 1 on. scikit-image departs from that: it gives a tolerance no
+    say for bool, and a tolerance that is a float makes limits that are floats, which past 2**53
+    take in neighbouring integers, and which it cuts towards zero, which takes in negative values
+    that differ by more. It takes a tolerance below 0 for its size; here that is an error.
 
     Of a Dask array the result is lazy, see `gpuseg.filters.apply_hysteresis_threshold`; a footprint
     must be that of a connectivity then.
@@ -215,8 +221,7 @@ def flood_fill(
     if in_place and (given is not image or is_dask(image) or not _writeable(image)):
         raise ValueError("in_place needs an array in native byte order that can be written")
     value = np.asarray(new_value.item() if is_cupy(new_value) else new_value)
-    fits = value.ndim == 0 and value.dtype.kind in "buif"
-    if not fits or (image.dtype.kind in "biu" and value.astype(image.dtype) != value):
+    if value.ndim or value.dtype.kind not in "buif" or not _holds(image.dtype, value.item()):
         raise ValueError(f"new_value must be a number that {image.dtype} holds, got {new_value!r}")
     if is_dask(image):
         return run(
@@ -346,6 +351,14 @@ def _writeable(x) -> bool:
     return getattr(x.flags, "writeable", True)
 
 
+def _holds(dtype, value) -> bool:
+    """Whether a type has a number: a whole one if it is of integers, and none that overflows."""
+    if dtype.kind == "f":
+        return not math.isfinite(value) or abs(np.longdouble(value)) <= np.finfo(dtype).max
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return low <= value <= high and value == int(value)
+
+
 def _flood_options(image, footprint, connectivity, tolerance) -> dict:
     if footprint is not None:
         footprint = footprint_array(footprint, image)
@@ -353,7 +366,7 @@ def _flood_options(image, footprint, connectivity, tolerance) -> dict:
         connectivity = image.ndim
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     if tolerance is not None:
-        tolerance = abs(number(tolerance, "tolerance"))
+        tolerance = number(tolerance, "tolerance", at_least=0)
     return {"footprint": footprint, "connectivity": connectivity, "tolerance": tolerance}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..._backend import array_namespace, skimage
@@ -15,11 +17,14 @@ def watershed(image, *, markers, connectivity, offset, mask, compactness, waters
 
 
 def flood(image, seed_point, *, footprint, connectivity, tolerance):
-    if footprint is not None:
-        image = image.astype(np.float32) if image.dtype == np.float16 else image
-        options = {"footprint": footprint, "tolerance": tolerance}
-        return skimage(image, "segmentation").flood(image, seed_point, **options)
-    return flooded(image, seed_point, connectivity, tolerance, flood_masks)
+    if footprint is None:
+        return flooded(image, seed_point, connectivity, tolerance, flood_masks)
+    # What belongs to it is decided here, for the peer's limits are rounded to the image's type.
+    there = alike(image, image[seed_point], tolerance)
+    found = skimage(image, "segmentation").flood(
+        there.view(np.uint8), seed_point, footprint=footprint
+    )
+    return found & there
 
 
 def flooded(image, seed_point, connectivity, tolerance, flood):
@@ -30,14 +35,25 @@ def flooded(image, seed_point, connectivity, tolerance, flood):
 
 
 def alike(image, value, tolerance):
-    """Where an image differs from a value by no more than the tolerance."""
-    if tolerance is None or image.dtype == bool:
+    """Where an image differs from one of its values by no more than the tolerance.
+
+    Limits are found as whole numbers for integers, and stay within the type: no value is rounded.
+    """
+    if not tolerance:
         return image == value
-    if image.dtype.kind in "ui":
-        limits = np.iinfo(image.dtype)
-        low, high = max(limits.min, int(value) - tolerance), min(limits.max, int(value) + tolerance)
-        return (image >= low) & (image <= high)
-    return (image >= float(value) - tolerance) & (image <= float(value) + tolerance)
+    xp, dtype = array_namespace(image), image.dtype
+    if dtype.kind == "b":
+        return image == value if tolerance < 1 else xp.ones(image.shape, bool)
+    if dtype.kind in "ui":
+        value, tolerance, limits = int(value), math.floor(tolerance), np.iinfo(dtype)
+    else:
+        wide = np.promote_types(dtype, np.float64).type
+        value, tolerance, limits = wide(value.item()), wide(tolerance), np.finfo(dtype)
+        if not np.isfinite(value):
+            return image == value
+    with np.errstate(over="ignore"):
+        low, high = max(limits.min, value - tolerance), min(limits.max, value + tolerance)
+    return (image >= dtype.type(low)) & (image <= dtype.type(high))
 
 
 def expand_labels(label_image, **options):
