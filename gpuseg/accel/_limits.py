@@ -27,9 +27,9 @@ def _half(image, given) -> str:
 
 def _flood(image, given) -> str:
     tolerance = given.get("tolerance")
-    if tolerance is not None and (image.dtype == bool or tolerance < 0):
-        return "scikit-image takes no tolerance for bool, and one below 0 for its size"
-    if image.dtype.kind in "iu" and not isinstance(tolerance, int | np.integer | None):
+    if tolerance is not None and tolerance < 0:
+        return "scikit-image takes a tolerance below 0 for its size"
+    if image.dtype.kind != "f" and not isinstance(tolerance, int | np.integer | None):
         return "scikit-image compares integers with limits that are floats"
     if image.dtype.kind == "f" and not np.isfinite(image[given["seed_point"]]).all():
         return "scikit-image floods from NaN, and to no infinity"

@@ -148,10 +148,10 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
     Beside the image it needs 5 bytes a pixel, result included.
 
     Integers and bool are compared as whole numbers, exactly, up to 64 bits: a mask floods over both
-    of its values from a tolerance of 1 on. scikit-image departs from that: it gives a tolerance no
-    say for bool, and a tolerance that is a float makes limits that are floats, which past 2**53
-    take in neighbouring integers, and which it cuts towards zero, which takes in negative values
-    that differ by more. It takes a tolerance below 0 for its size; here that is an error.
+    of its values from a tolerance of 1 on. scikit-image departs from that where the tolerance is a
+    float: its limits are floats then, which past 2**53 are not the integers that they should be,
+    and which it cuts towards zero, so that values which differ by more are taken in. It takes a
+    tolerance below 0 for its size; here that is an error.
 
     Of a Dask array the result is lazy, see `gpuseg.filters.apply_hysteresis_threshold`; a footprint
     must be that of a connectivity then.

@@ -10,16 +10,17 @@ import gpuseg
 from gpuseg.accel._serve import MISSED, Served
 from gpuseg.accel._table import served
 
-BIG = np.array([2**53, 2**53 + 1, 0])
+FLOOD, FILL = "skimage.segmentation.flood", "skimage.segmentation.flood_fill"
+BIG = np.array([2**53 + 1, 2**53, 0])
 
-# A function, its arguments, and whether ours would answer otherwise.
+# Functions of scikit-image with arguments for which ours answer otherwise.
 CALLS = {
-    "mask": ("skimage.segmentation.flood", (np.eye(4, dtype=bool), (0, 0)), {"tolerance": 1}),
-    "past 2**53": ("skimage.segmentation.flood", (BIG, (0,)), {"tolerance": 0.0}),
-    "past 2**53, filled": ("skimage.segmentation.flood_fill", (BIG, (0,), 7), {"tolerance": 0.0}),
-    "cut to zero": ("skimage.segmentation.flood", (np.array([1, -2]), (0,)), {"tolerance": 2.5}),
-    "from NaN": ("skimage.segmentation.flood", (np.array([np.nan, 1]), (0,)), {}),
-    "below 0": ("skimage.segmentation.flood", (np.array([1, 2]), (0,)), {"tolerance": -1}),
+    "part of a mask": (FLOOD, (np.eye(4, dtype=bool), (0, 0)), {"tolerance": 0.5}),
+    "past 2**53": (FLOOD, (BIG, (0,)), {"tolerance": 0.0}),
+    "past 2**53, filled": (FILL, (BIG, (0,), 7), {"tolerance": 0.0}),
+    "cut to zero": (FLOOD, (np.array([4, 1]), (0,)), {"tolerance": 2.5}),
+    "from NaN": (FLOOD, (np.array([np.nan, 1]), (0,)), {}),
+    "below 0": (FLOOD, (np.array([1, 2]), (0,)), {"tolerance": -1}),
 }
 
 
