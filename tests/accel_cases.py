@@ -1,5 +1,8 @@
 """Calls of every function that `gpuseg.accel` serves: for the tests and for the costs."""
 
+from importlib import import_module
+from inspect import signature
+
 import numpy as np
 from scipy import ndimage as ndi
 
@@ -108,3 +111,112 @@ ONLY_2D = {
     "skimage.measure.find_contours",
     "skimage.segmentation.mark_boundaries",
 }
+
+
+# More calls than one: what else a function is asked for, by name; a function of the image where it
+# must have its shape.
+def _window(n):
+    return lambda x: {"footprint": np.ones((n,) * x.ndim, bool)}
+
+
+def _corner(x):
+    """A footprint without symmetry."""
+    footprint = np.zeros((3,) * x.ndim, bool)
+    footprint[(1,) * x.ndim] = footprint[(0,) * x.ndim] = True
+    return {"footprint": footprint}
+
+
+def _part(dtype):
+    return lambda x: {"mask": (np.indices(x.shape).sum(axis=0) % 7 > 2).astype(dtype)}
+
+
+_BINS = (
+    {"nbins": 1},
+    {"nbins": 10},
+    {"nbins": 1000},
+    {"hist": (np.array([3, 0, 5, 1, 2]), np.arange(5.0))},
+)
+_GREY = (
+    _window(2),
+    _window(3),
+    _corner,
+    {"mode": "ignore"},
+    {"mode": "constant", "cval": 3},
+    lambda x: {"footprint": [(np.ones((3,) + (1,) * (x.ndim - 1), bool), 2)]},
+)
+OPTIONS = {
+    "scipy.ndimage.binary_fill_holes": (lambda x: {"structure": np.ones((3,) * x.ndim)},),
+    "scipy.ndimage.gaussian_filter": ({"mode": "wrap"}, {"order": 1}, {"radius": 2}, {"sigma": 0}),
+    "scipy.ndimage.label": (lambda x: {"structure": np.ones((3,) * x.ndim)},),
+    "scipy.ndimage.median_filter": ({"size": 2}, {"mode": "wrap"}),
+    "skimage.feature.multiscale_basic_features": ({"edges": False}, {"num_sigma": 2}),
+    "skimage.filters.difference_of_gaussians": ({"mode": "constant", "cval": 1}, {"truncate": 2.0}),
+    "skimage.filters.gaussian": (
+        {"sigma": 0},
+        {"mode": "constant", "cval": 3},
+        {"preserve_range": True},
+        {"channel_axis": -1},
+    ),
+    "skimage.filters.laplace": ({"ksize": 5}, _part(bool)),
+    "skimage.filters.median": (_window(2), {"mode": "wrap"}, {"behavior": "rank"}),
+    "skimage.filters.sobel": ({"axis": 0}, _part(bool), _part(int), {"mode": "wrap"}),
+    "skimage.filters.threshold_isodata": (*_BINS, {"return_all": True}),
+    "skimage.filters.threshold_local": ({"method": "mean"}, {"method": "median"}, {"offset": 2}),
+    "skimage.filters.threshold_minimum": (*_BINS, {"max_num_iter": 3}),
+    "skimage.filters.threshold_otsu": _BINS,
+    "skimage.filters.threshold_sauvola": ({"r": 10}, {"window_size": 3}),
+    "skimage.filters.threshold_triangle": _BINS[:3],
+    "skimage.filters.threshold_yen": _BINS,
+    "skimage.measure.label": ({"background": 1}, {"background": -1}, {"return_num": True}),
+    "skimage.measure.regionprops_table": (
+        {"properties": ("label", "solidity"), "spacing": 2.0},
+        lambda x: {"intensity_image": x, "properties": ("label", "intensity_mean")},
+    ),
+    "skimage.morphology.closing": _GREY,
+    "skimage.morphology.dilation": _GREY,
+    "skimage.morphology.erosion": _GREY,
+    "skimage.morphology.opening": _GREY,
+    "skimage.morphology.reconstruction": ({"method": "dilation", "offset": None},),
+    "skimage.morphology.remove_small_holes": ({"max_size": 5}, {"connectivity": 2}),
+    "skimage.morphology.remove_small_objects": ({"max_size": 5}, {"connectivity": 2}),
+    "skimage.morphology.white_tophat": _GREY,
+    "skimage.segmentation.clear_border": (
+        {"buffer_size": 2},
+        {"bgval": 5},
+        _part(bool),
+        _part(int),
+    ),
+    "skimage.segmentation.expand_labels": ({"spacing": 2}, {"distance": 0}),
+    "skimage.segmentation.find_boundaries": ({"mode": "subpixel"}, {"background": 2}),
+    "skimage.segmentation.flood": ({"tolerance": 1}, {"tolerance": 0.1}, {"connectivity": 1}),
+    "skimage.segmentation.flood_fill": ({"tolerance": 1}, {"tolerance": 0.1}),
+    "skimage.segmentation.mark_boundaries": ({"mode": "inner"}, {"outline_color": (1, 1, 0)}),
+    "skimage.segmentation.watershed": (
+        {"watershed_line": True},
+        {"markers": None},
+        {"compactness": 0.1},
+        _part(int),
+    ),
+}
+
+
+def calls(path: str, x):
+    """The arguments by position and by name of every call that is tried on an image."""
+    args = arguments(path, x)
+    if args is None:
+        return
+    yield args, {}
+    names = list(signature(_original(path)).parameters)
+    for options in OPTIONS.get(path, ()):
+        options = dict(options(x) if callable(options) else options)
+        changed = list(args)
+        for name in names[: len(args)]:
+            if name in options:
+                changed[names.index(name)] = options.pop(name)
+        yield tuple(changed), options
+
+
+def _original(path: str):
+    package, _, name = path.rpartition(".")
+    thing = getattr(import_module(package), name)
+    return getattr(thing, "gpuseg_original", thing)

@@ -13,9 +13,9 @@ from importlib import import_module
 
 import numpy as np
 
-from .._backend import choose
+from .._backend import choose, run
 from ._costs import purse
-from ._serve import Ledger
+from ._serve import Ledger, as_table
 
 # The methods that ours do in another way, each with a table as its first argument.
 METHODS = ("fit", "kneighbors", "predict", "predict_proba", "transform")
@@ -40,6 +40,8 @@ def stand_in_class(package: str, name: str, original: type) -> type:
             # Not by the original's own check, which asks its subclasses: this one.
             return original in kind.__mro__ if cls is made else super().__subclasscheck__(kind)
 
+    if hasattr(ours, "_nearest"):
+        methods["_nearest"] = _nearest
     names = {"__module__": package, "__qualname__": name, "__doc__": original.__doc__}
     made = OneClass(name, (ours,), names | methods)
     made.gpuseg_original = original
@@ -53,16 +55,22 @@ def _gated(path: str, ours, original: type):
 
     @functools.wraps(theirs)
     def method(self, X=None, *args, **kwargs):
-        reason = _refuses(self, path, X)
-        if reason:
-            ledger.missed(reason)
+        table = as_table(X)
+        reason = _refuses(self, path, table)
         start = time.perf_counter()
-        result = (theirs if reason else ours)(self, X, *args, **kwargs)
-        seconds = time.perf_counter() - start
-        if reason:
-            ledger.spent(seconds)
-        else:
-            ledger.served(X, seconds)
+        if not reason:
+            try:
+                # As it came: a pandas table has names, which scikit-learn checks.
+                result = ours(self, X, *args, **kwargs)
+            except _TiedError as tied:
+                reason = str(tied)
+            else:
+                ledger.served(table, time.perf_counter() - start)
+                return result
+        ledger.missed(reason)
+        start = time.perf_counter()
+        result = theirs(self, X, *args, **kwargs)
+        ledger.spent(time.perf_counter() - start)
         return result
 
     return method
@@ -70,12 +78,43 @@ def _gated(path: str, ours, original: type):
 
 def _refuses(estimator, path: str, X) -> str:
     if type(X) is not np.ndarray:
-        return f"the table is no NumPy array, but {type(X).__name__}"
+        return f"the table is no array of numbers, but {type(X).__name__}"
     if X.dtype.kind not in "buif" or X.ndim != 2 or not X.size:
         return f"the table is {X.dtype} of shape {X.shape}"
     if purse.always or choose(())[0].kind != "cpu":
         return ""
     return purse.why_not(path, work(estimator, X))
+
+
+class _TiedError(Exception):
+    """Equally near references, among which only scikit-learn's own search chooses as it does."""
+
+
+# Distances that may come out equal, or in another order, by other ways to compute them.
+_EQUAL = 1e-12
+
+
+def _nearest(estimator, X, k, metric):
+    """The k nearest references as scikit-learn finds them, ties included.
+
+    Of equally near references scikit-learn's tree keeps those that it meets first. So the rows in
+    which two of the k + 1 nearest are equally near are looked up in that tree.
+    """
+    from ..estimators import nearest_neighbors
+
+    references = estimator._fit_X
+    more = min(k + 1, len(references))
+    distances, indices = run(nearest_neighbors, X, references, more, metric)
+    tree = getattr(estimator, "_tree", None)
+    # A search without a tree compares |x|^2 - 2 x y + |y|^2, which rounds by the size of these.
+    scale = _EQUAL * (1 if tree is not None else 1 + np.abs(references).max() + np.abs(X).max())
+    tied = (np.diff(distances) <= _EQUAL * distances[:, 1:] + (tree is None) * scale).any(axis=1)
+    distances, indices = distances[:, :k], indices[:, :k]
+    if tied.any():
+        if tree is None or X is references:
+            raise _TiedError("references that are equally near")
+        distances[tied], indices[tied] = tree.query(X[tied], k)
+    return distances, indices
 
 
 def work(estimator, X) -> int:

@@ -12,6 +12,13 @@ import numpy as np
 def _bins(image, given) -> str:
     if image.dtype == bool:
         return "scikit-image divides what lies between False and True in 256 bins"
+    if given.get("hist") is not None:
+        return "scikit-image looks at the image beside the histogram"
+    if given.get("nbins", 256) < 2:
+        return "scikit-image has rules of its own for a single bin"
+    # An image whose ends differ need not be looked at whole.
+    if image.dtype.kind == "f" and image.flat[0] == image.flat[-1] and np.ptp(image) == 0:
+        return "scikit-image has rules of its own for constant images"
     return ""
 
 
@@ -21,8 +28,11 @@ def _otsu(image, given) -> str:
     return _bins(image, given)
 
 
-def _half(image, given) -> str:
-    return "scikit-image refuses float16" if image.dtype == np.float16 else ""
+def _background(image, given) -> str:
+    background = given.get("background")
+    if image.dtype == bool and background is not None and background not in (0, 1):
+        return "scikit-image overlooks a background that no mask holds"
+    return ""
 
 
 def _flood(image, given) -> str:
@@ -31,13 +41,11 @@ def _flood(image, given) -> str:
         return "scikit-image takes a tolerance below 0 for its size"
     if image.dtype.kind != "f" and not isinstance(tolerance, int | np.integer | None):
         return "scikit-image compares integers with limits that are floats"
+    if image.dtype == bool and tolerance is not None:
+        return "scikit-image overlooks the tolerance of masks"
     if image.dtype.kind == "f" and not np.isfinite(image[given["seed_point"]]).all():
         return "scikit-image floods from NaN, and to no infinity"
     return ""
-
-
-def _fill(image, given) -> str:
-    return _half(image, given) or _flood(image, given)
 
 
 def _rank(image, given) -> str:
@@ -65,6 +73,12 @@ def _mask(image, given) -> str:
     return "" if mask is None or mask.dtype == bool else "scikit-image refuses a mask of numbers"
 
 
+def _errors(image, given) -> str:
+    if any(isinstance(v, np.ndarray) and v.dtype == np.float32 for v in given.values()):
+        return "scikit-learn adds up float32 in float32"
+    return _labels(image, given)
+
+
 def _labels(image, given) -> str:
     shapes = {v.shape for v in given.values() if isinstance(v, np.ndarray)}
     if image.ndim != 1 or len(shapes) != 1:
@@ -80,17 +94,19 @@ RULES = {
     "skimage.filters.threshold_triangle": _bins,
     "skimage.filters.threshold_yen": _bins,
     "skimage.measure.find_contours": _mask,
+    "skimage.measure.label": _background,
     "skimage.morphology.remove_small_holes": _holes,
     "skimage.morphology.remove_small_objects": _one_object,
-    "skimage.segmentation.flood": _fill,
-    "skimage.segmentation.flood_fill": _fill,
+    "skimage.segmentation.clear_border": _mask,
+    "skimage.segmentation.flood": _flood,
+    "skimage.segmentation.flood_fill": _flood,
+    "sklearn.metrics.mean_absolute_error": _errors,
+    "sklearn.metrics.mean_squared_error": _errors,
 } | {
     f"sklearn.metrics.{name}": _labels
     for name in (
         "classification_report",
         "confusion_matrix",
-        "mean_absolute_error",
-        "mean_squared_error",
         "precision_recall_curve",
         "roc_auc_score",
         "roc_curve",

@@ -20,6 +20,9 @@ class Row:
     reasons: Counter = field(default_factory=Counter)
 
 
+_COUNTERS = ("places", "reasons")
+
+
 class Profile:
     """Calls by function."""
 
@@ -43,6 +46,21 @@ class Profile:
         row = self._row(path)
         row.original += 1
         row.original_seconds += seconds
+
+    def plain(self) -> dict[str, dict]:
+        """The rows in dicts, which another process can read."""
+        return {
+            path: vars(row) | {name: dict(getattr(row, name)) for name in _COUNTERS}
+            for path, row in self.rows.items()
+        }
+
+    def add(self, rows: dict[str, dict]) -> None:
+        """Count what another process has counted."""
+        for path, told in rows.items():
+            row = self._row(path)
+            for name, value in told.items():
+                counted = getattr(row, name)
+                setattr(row, name, counted + (Counter(value) if name in _COUNTERS else value))
 
     def __str__(self) -> str:
         table = [("function", "gpuseg", "where", "seconds", "original", "seconds", "why")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -19,6 +20,23 @@ log = logging.getLogger("gpuseg.accel")
 
 # What an attempt returns where the original function must be called.
 MISSED = object()
+
+
+def as_table(x):
+    """A list or a pandas object of numbers as the array that scikit-learn makes of it.
+
+    What has no such array, and whatever else comes, is returned as it is.
+    """
+    pandas = sys.modules.get("pandas")
+    if not isinstance(x, list | tuple) and not (
+        pandas is not None and isinstance(x, pandas.DataFrame | pandas.Series)
+    ):
+        return x
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError):
+        return x
+    return array if array.dtype.kind in "buif" else x
 
 
 class Ledger:
@@ -65,6 +83,8 @@ class Served(Ledger):
         self._form, self.original = form, original
         self.rule, self.work = RULES.get(path), WORK.get(path)
         self.first = next(iter(inspect.signature(original).parameters))
+        # scikit-learn takes columns in any container, scikit-image its images as arrays.
+        self.takes_columns = path.startswith("sklearn.")
 
     @functools.cached_property
     def form(self) -> Callable:
@@ -91,6 +111,9 @@ class Served(Ledger):
 
     def attempt(self, args: tuple, kwargs: dict):
         """The result of our form, or MISSED with the reason told."""
+        if self.takes_columns:
+            args = tuple(map(as_table, args))
+            kwargs = {name: as_table(value) for name, value in kwargs.items()}
         reason = self.refuses(args, kwargs)
         if not reason:
             start = time.perf_counter()
@@ -121,14 +144,18 @@ class Served(Ledger):
         image = args[0] if args else kwargs.get(self.first)
         if type(image) is not np.ndarray:
             return f"{self.first} is no NumPy array, but {type(image).__name__}"
-        kind = image.dtype.kind
-        if kind not in "buif" or image.dtype.itemsize > 8:
+        if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
             return f"{self.first} holds {image.dtype}"
         if not image.size or not image.ndim:
             return f"{self.first} has shape {image.shape}"
-        for value in (*args[1:], *kwargs.values()):
-            if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        for value in (*args, *kwargs.values()):
+            if not isinstance(value, np.ndarray):
+                continue
+            if type(value) is not np.ndarray:
                 return f"an argument is a {type(value).__name__}"
+            # The originals refuse some of these and return others in the type that they came in.
+            if value.dtype == np.float16 or not value.dtype.isnative:
+                return f"an array of {value.dtype}"
         try:
             reason = self.rule(image, self._given(args, kwargs)) if self.rule else ""
             more = self.work(self._given(args, kwargs)) if self.work else 1

@@ -65,6 +65,25 @@ def pytest_collection_modifyitems(config, items) -> None:
                 config.stash[_EXPECTED].add(item.nodeid)
 
 
+def pytest_sessionfinish(session) -> None:
+    """A worker of pytest-xdist tells what it served."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["gpuseg.accel"] = {
+            "rows": config.stash[_PROFILE].plain(),
+            "expected": sorted(config.stash[_EXPECTED]),
+        }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Add what a worker served to what is told at the end."""
+    told = getattr(node, "workeroutput", {}).get("gpuseg.accel")
+    if told is not None:  # a worker that crashed tells nothing
+        node.config.stash[_PROFILE].add(told["rows"])
+        node.config.stash[_EXPECTED].update(told["expected"])
+
+
 def pytest_terminal_summary(terminalreporter, config) -> None:
     ids = {
         kind: [report.nodeid for report in terminalreporter.stats.get(kind, ())]

@@ -144,12 +144,15 @@ class _Nearest:
             )
         metric = _METRICS[self.effective_metric_]
         if X is None:
-            found = run(nearest_neighbors, self._fit_X, self._fit_X, k + 1, metric)
+            found = self._nearest(self._fit_X, k + 1, metric)
             distances, indices = _without_themselves(*found)
         else:
             X = validate_data(self, X, reset=False, order="C")
-            distances, indices = run(nearest_neighbors, X, self._fit_X, k, metric)
+            distances, indices = self._nearest(X, k, metric)
         return (distances, indices) if return_distance else indices
+
+    def _nearest(self, X, k, metric):
+        return run(nearest_neighbors, X, self._fit_X, k, metric)
 
     # --- a fitted estimator as arrays
 

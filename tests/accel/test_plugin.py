@@ -60,6 +60,15 @@ def test_departures_are_expected_and_no_others(tmp_path):
     assert "1 calls served; 2 tests passed, 3 departed as expected, 0 failed" in done.stdout
 
 
+def test_what_workers_served_is_told(tmp_path):
+    pytest.importorskip("xdist")
+    done, report = run(tmp_path, KNOWN, "-n2")
+    assert done.returncode == 0, done.stdout
+    assert (report["passed"], report["failed"], len(report["departures"])) == (2, [], 3)
+    assert report["served"] == {"skimage.filters.gaussian": 1}
+    assert "1 calls served; 2 tests passed, 3 departed as expected, 0 failed" in done.stdout
+
+
 def test_a_departure_that_is_none_is_a_failure(tmp_path):
     done, report = run(tmp_path, KNOWN + '"test_a.py::test_served" = "no"\n')
     assert done.returncode == 1
@@ -87,7 +96,13 @@ def test_rules_are_of_functions_that_are_served(path):
         ("skimage.morphology.remove_small_objects", [np.eye(4) > 0], {"out": np.eye(4)}),
         ("skimage.morphology.remove_small_holes", [np.eye(4, dtype=int)], {}),
         ("skimage.measure.find_contours", [np.eye(4), 0.5], {"mask": np.ones((4, 4))}),
-        ("skimage.segmentation.flood_fill", [np.eye(4, dtype=np.float16), (0, 0), 2], {}),
+        ("skimage.segmentation.flood_fill", [np.eye(4, dtype=int), (0, 0), 2], {"tolerance": 0.5}),
+        ("skimage.segmentation.flood", [np.eye(4) > 0, (0, 0)], {"tolerance": 1}),
+        ("skimage.segmentation.clear_border", [np.eye(4, dtype=int)], {"mask": np.eye(4)}),
+        ("skimage.measure.label", [np.eye(4) > 0], {"background": -1}),
+        ("skimage.filters.threshold_isodata", [np.ones((4, 4))], {"return_all": True}),
+        ("skimage.filters.threshold_otsu", [np.eye(4)], {"hist": np.arange(4)}),
+        ("sklearn.metrics.mean_squared_error", [np.zeros(4, "f4"), np.ones(4, "f4")], {}),
         ("sklearn.metrics.roc_auc_score", [np.eye(4), np.eye(4)], {}),
         ("sklearn.metrics.confusion_matrix", [np.eye(1, 4), np.eye(1, 4)], {}),
     ],
