@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import signal
@@ -934,7 +935,7 @@ def predict(
     force: Force = False,
     max_bytes: MaxBytes = None,
 ) -> None:
-    """Classify the pixels of an image by a model."""
+    """Classify the pixels of an image by a model; slice by slice, if it knows pictures alone."""
     sources = [path for path in (model, input, truth) if path is not None]
     check_output(output, force=force, sources=sources)
     if probabilities is not None:
@@ -944,7 +945,6 @@ def predict(
     if report is not None:
         _check_report(report, force=force, sources=sources)
 
-    import numpy as np
 
     from . import _images, trace
 
@@ -952,16 +952,30 @@ def predict(
     _images.check_form(output, ndim=header.ndim, labels=True)
     names = ["read", "classify", *["make the report"] * bool(report), "write"]
     start = time.perf_counter()
-    with _using(device), trace() as calls, progress(names) as step:
+    with (
+        _using(device),
+        trace() as calls,
+        progress(names) as step,
+        contextlib.ExitStack() as files,
+    ):
         with step("read"):
-            classify, kinds, ran = _classifier(model, tile, threshold, precision)
+            classify, ndim, kinds, ran = _classifier(model, tile, threshold, precision)
+            if header.ndim < ndim:
+                raise ValueError(f"{shown(input)}: is a picture, and the model is of volumes")
             image = _images.read(input, max_bytes=max_bytes)
+            stack = image.array.ndim > ndim
+            if stack:
+                told = ("slice by slice: the model is of pictures, and each of the "
+                        f"{len(image.array)} slices was classified by itself")  # fmt: skip
+                image = image._replace(notes=(*image.notes, told))
             right = None if truth is None else _truth(truth, image.array.shape, max_bytes)
         with step("classify"):
             likely = None
             if probabilities is not None:
-                likely = np.empty((*image.array.shape, *kinds), np.float32)
-            classes = classify(image.array, likely, step.part)
+                shape = (*image.array.shape, *kinds)
+                likely = files.enter_context(_array_file(probabilities, shape, force=force))
+            classes = classify(image.array, stack=stack, probabilities=likely, progress=step.part)
+            del likely
         if right is not None and ran:
             right = _like_the_masks(right, classes)
         scores = {} if right is None else _scores(right, classes)
@@ -972,9 +986,6 @@ def predict(
                 page = _prediction_page(input, model, image, classes, right, shares | scores, calls)
         with step("write"):
             _images.write(output, classes, force=force)
-            if likely is not None:
-                with whole_file(probabilities, force=force) as file:
-                    np.save(file, likely)
             if page is not None:
                 with whole_file(report, force=force) as file:
                     file.write(page)
@@ -1197,8 +1208,27 @@ def _label_counts(labels, path: Path, *, dense: bool) -> dict[str, int]:
     return found
 
 
+@contextlib.contextmanager
+def _array_file(path: Path, shape: tuple[int, ...], *, force: bool):
+    """A .npy file of float32 to fill, which need not fit in memory."""
+    import numpy as np
+
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with whole_file(path, force=force) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        start, left = file.tell(), 4 * math.prod(shape)
+        # Written, so that a full disk says so now: an array over a hole in a file would crash.
+        while left:
+            left -= file.write(bytes(min(left, 1 << 18)))
+        file.flush()
+        array = np.memmap(file, "<f4", "r+", offset=start, shape=shape)
+        yield array
+        array.flush()
+
+
 def _classifier(model: Path, tile, threshold, precision):
-    """What classifies an image; the axes of its probabilities; where it runs, if that is known."""
+    """What classifies an image; the axes of the images that it is for; the axes of classes that
+    its probabilities have; where it runs, if that is known."""
     from . import _networks
 
     if not _networks.is_network(model):
@@ -1207,23 +1237,16 @@ def _classifier(model: Path, tile, threshold, precision):
         if threshold is not None or precision is not None:
             raise _jobs.UsageError("--threshold and --precision are for U-Nets")
         classifier = PixelClassifier.load(model).set_params(tile=tile)
-
-        def classify(image, likely, told):
-            return classifier.predict(image, probabilities=likely, progress=told)
-
-        return classify, (len(classifier.classes_),), []
+        return classifier.predict, classifier.ndim_, (len(classifier.classes_),), []
     from . import unet
     from .unet._device import torch_device
 
     network = unet.load(model)
     given = {"window": tile, "threshold": threshold, "precision": precision}
     given = {key: value for key, value in given.items() if value is not None}
-
-    def segment(image, likely, told):
-        return unet.predict(network, image, probabilities=likely, progress=told, **given)
-
+    classify = functools.partial(unet.predict, network, **given)
     outputs = network.config["out_channels"]
-    return segment, () if outputs == 1 else (outputs,), [str(torch_device())]
+    return classify, network.ndim, () if outputs == 1 else (outputs,), [str(torch_device())]
 
 
 def _like_the_masks(truth, classes):

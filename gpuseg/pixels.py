@@ -162,13 +162,16 @@ class PixelClassifier(BaseEstimator):
             start += len(at)
         return self._fitted(chain, estimator.fit(table, classes), channels, ndim)
 
-    def predict(self, image, *, out=None, probabilities=None, progress=None):
+    def predict(self, image, *, stack=False, out=None, probabilities=None, progress=None):
         """The class of every pixel.
 
         Parameters
         ----------
         image : array of real numbers
             With as many axes and channels as those that were learnt from.
+        stack : bool, optional
+            `image` is a stack of such images along its first axis, and each of them is predicted by
+            itself: slice by slice, where a model of pictures is shown a volume.
         out : array of the image's shape without its channels, optional
             Where to put the classes, for example a `numpy.memmap`; of a type that can hold them.
         probabilities : floating-point array, optional
@@ -181,7 +184,7 @@ class PixelClassifier(BaseEstimator):
         array of the image's shape without its channels
             Of the type of the labels that were learnt from.
         """
-        image, given = self._checked(image), image
+        image, given = self._checked(image, stack), image
         if _backend.is_dask(image):
             not_for_lazy(out=out, probabilities=probabilities, progress=progress)
             return answers_of(image, self, "predict")
@@ -194,13 +197,15 @@ class PixelClassifier(BaseEstimator):
         self._fill(wanted, image, progress)
         return out
 
-    def predict_proba(self, image, *, out=None, progress=None):
+    def predict_proba(self, image, *, stack=False, out=None, progress=None):
         """How likely each class is, for every pixel.
 
         Parameters
         ----------
         image : array of real numbers
             With as many axes and channels as those that were learnt from.
+        stack : bool, optional
+            `image` is a stack of such images, as for `predict`.
         out : floating-point array, optional
             Where to put the result, for example a `numpy.memmap`.
         progress : callable, optional
@@ -211,7 +216,7 @@ class PixelClassifier(BaseEstimator):
         float32 array of the image's shape without its channels, and (classes,)
             In the order of `classes_`.
         """
-        image, given = self._checked(image), image
+        image, given = self._checked(image, stack), image
         if _backend.is_dask(image):
             self._check_likelihoods()
             not_for_lazy(out=out, progress=progress)
@@ -338,21 +343,26 @@ class PixelClassifier(BaseEstimator):
         _check_classes(pairs)
         return pairs
 
-    def _image(self, image):
-        """An image with its channels last."""
+    def _image(self, image, *, stack=False):
+        """An image, or a stack of them, with its channels last."""
         if self.channel_axis is None:
-            return finite_array(image, ndim=(2, 3))[..., None]
-        image = finite_array(image, ndim=(3, 4))
-        at = axis(self.channel_axis, "channel_axis", image.ndim)
+            return finite_array(image, ndim=3 if stack else (2, 3))[..., None]
+        image = finite_array(image, ndim=4 if stack else (3, 4))
+        at = axis(self.channel_axis, "channel_axis", image.ndim - stack) + stack
         return _backend.array_namespace(image).moveaxis(image, at, -1)
 
-    def _checked(self, image):
+    def _checked(self, image, stack):
         check_is_fitted(self, "estimator_")
-        image = self._image(image)
-        if image.ndim - 1 != self.ndim_:
+        if not isinstance(stack, bool):
+            raise TypeError(f"stack must be a bool, got {stack!r}")
+        if stack and self.ndim_ != 2:
+            raise ValueError("stack must be False for a model that was made from volumes")
+        image = self._image(image, stack=stack)
+        if image.ndim - 1 - stack != self.ndim_:
+            hint = "; pass stack=True for a stack of pictures" if self.ndim_ == 2 else ""
             raise ValueError(
                 f"image must have {self.ndim_} axes beside its channels, as those that the model "
-                f"was made from, got {image.ndim - 1}"
+                f"was made from, got {image.ndim - 1}{hint}"
             )
         if image.shape[-1] != self.n_channels_:
             raise ValueError(
@@ -385,21 +395,33 @@ class PixelClassifier(BaseEstimator):
         return _output(out, name, shape, np.dtype(np.float32), given)
 
     def _fill(self, wanted: dict, image, progress=None, region=None) -> None:
-        """What the estimator's methods say of every pixel, or of a region, tile by tile."""
-        cuts = self._cuts(image.shape[:-1], self.chain_, len(self.feature_names_), region)
-        corner = [0] * self.ndim_ if region is None else [cut.start for cut in region]
-        told = _Told(progress, len(cuts))
-        for cut in cuts:
-            rows = _as_rows(_features(self.chain_, image, cut))
+        """What the estimator's methods say of every pixel, or of a region, tile by tile: of each
+        image of a stack by itself."""
+        shape, ndim = image.shape[:-1], self.ndim_
+        whole = [slice(0, n) for n in shape]
+        region = whole if region is None else region
+        corner = [cut.start for cut in region]
+        cuts = self._cuts(shape[-ndim:], self.chain_, len(self.feature_names_), region[-ndim:])
+        pages = range(region[0].start, region[0].stop) if len(shape) > ndim else [None]
+        told = _Told(progress, len(pages) * len(cuts))
+        for page, cut in itertools.product(pages, cuts):
+            shown = image if page is None else _page(image, page)
+            rows = _as_rows(_features(self.chain_, shown, cut))
             for method, found in _answers(self.estimator_, rows, wanted):
                 out = wanted[method]
-                here = tuple(slice(s.start - c, s.stop - c) for s, c in zip(cut.core, corner))
+                core = cut.core if page is None else (slice(page, page + 1), *cut.core)
+                here = tuple(slice(s.start - c, s.stop - c) for s, c in zip(core, corner))
                 if _backend.is_cupy(out):
                     found = _backend.array_namespace(out).asarray(found)
                 else:
                     found = _backend.asnumpy(found)
                 out[here] = found.reshape(out[here].shape)
             told.one()
+
+
+def _page(image, number: int):
+    """One image of a stack, which may be a part of a chunked one."""
+    return image.page(number) if hasattr(image, "page") else image[number]
 
 
 def answers_of(image, model: PixelClassifier, method: str):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import gpuseg
 from gpuseg import _jobs, cli, filters, measure, morphology, segmentation
 from gpuseg._images import read
+from gpuseg.pixels import PixelClassifier
 
 HEAVY = ("numpy", "scipy", "skimage", "sklearn", "numba", "PIL", "matplotlib", "tifffile",
          "pandas", "jinja2", "cupy", "torch")  # fmt: skip
@@ -666,6 +668,60 @@ def test_train_and_predict(scribbles):
     assert "texture.png" in (scribbles / "r.html").read_text()
 
 
+def test_a_stack_is_classified_slice_by_slice(scribbles):
+    model, image, truth = (scribbles / name for name in ("m.gpuseg", "texture.png", "truth.png"))
+    done("train", image, truth, "-o", model, "--dense", "--trees", 5, "--sigmas", "2,4")
+    slices = [np.roll(np.asarray(Image.open(image)), n, axis=0) for n in range(6)]
+    truths = [np.asarray(Image.open(truth))] * 6
+    tifffile.imwrite(scribbles / "stack.tif", np.stack(slices))
+    tifffile.imwrite(scribbles / "truth.tif", np.stack(truths))
+    line = ("predict", model, scribbles / "stack.tif", scribbles / "out.tif", "--truth",
+            scribbles / "truth.tif", "--probabilities", scribbles / "p.npy", "--report",
+            scribbles / "r.html")  # fmt: skip
+    text = " ".join(done(*line).split())
+    said = "slice by slice: the model is of pictures, and each of the 6 slices was classified by"
+    assert text.count("slice by slice") == 1
+    assert f"note {said} itself" in text
+    page = (scribbles / "r.html").read_text()
+    assert said in page
+    assert "Slice z = 3 of 6" in page
+    found, likely = tifffile.imread(scribbles / "out.tif"), np.load(scribbles / "p.npy")
+    classifier = PixelClassifier.load(model)
+    np.testing.assert_array_equal(found, np.stack([classifier.predict(x) for x in slices]))
+    np.testing.assert_array_equal(likely, np.stack([classifier.predict_proba(x) for x in slices]))
+    told = json.loads(done(*line, "--force", "--json"))
+    assert told["scores"]["accuracy"] == pytest.approx((found == np.stack(truths)).mean())
+    assert told["shape"] == [6, 48, 64]
+    tifffile.imwrite(scribbles / "one.tif", np.stack(slices[:1])[0])
+    assert "slice by slice" not in done("predict", model, scribbles / "one.tif",
+                                        scribbles / "one-out.tif")  # fmt: skip
+    done("train", scribbles / "stack.tif", scribbles / "truth.tif", "-o", scribbles / "v.gpuseg",
+         "--dense", "--trees", 2, "--max-per-class", 50, "--sigmas", "1")  # fmt: skip
+    said = failed("predict", scribbles / "v.gpuseg", image, scribbles / "no.tif", code=1)
+    assert "texture.png: is a picture, and the model is of volumes" in said
+    volume = " ".join(done("predict", scribbles / "v.gpuseg", scribbles / "stack.tif",
+                           scribbles / "v.tif").split())  # fmt: skip
+    assert "slice by slice" not in volume
+
+
+def test_probabilities_need_not_fit_in_memory(scribbles):
+    model = scribbles / "m.gpuseg"
+    done("train", scribbles / "texture.png", scribbles / "some.png", "-o", model, "--trees", 2,
+         "--sigmas", "1", "--kinds", "gaussian")  # fmt: skip
+    np.save(scribbles / "stack.npy", np.zeros((200, 64, 64), np.uint8))
+    line = ("predict", model, scribbles / "stack.npy", scribbles / "o.npy", "--force")
+    done(*line)
+    peaks = []
+    for more in ([], ["--probabilities", scribbles / "p.npy"]):
+        tracemalloc.start()
+        done(*line, *more)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    size = (scribbles / "p.npy").stat().st_size
+    assert size > 8 * 200 * 64 * 64
+    assert peaks[1] - peaks[0] < size / 4
+
+
 def test_train_on_a_mask_and_compare_with_it(scribbles):
     model, image, truth = (scribbles / name for name in ("m.gpuseg", "texture.png", "truth.png"))
     line = ("train", image, truth, "-o", model, "--trees", 5, "--max-per-class", 200)
@@ -707,5 +763,11 @@ def test_what_train_and_predict_refuse(scribbles):
     volume = scribbles / "volume.npy"
     np.save(volume, np.zeros((4, 5, 6)))
     before["volume.npy"] = volume.read_bytes()
-    assert "image must have 2 axes" in failed("predict", model, volume, scribbles / "o.tif", code=1)
+    assert "PNG cannot hold a volume" in failed(
+        "predict", model, volume, scribbles / "o.png", code=2
+    )
+    np.save(volume, np.full((4, 5, 6), np.nan))
+    before["volume.npy"] = volume.read_bytes()
+    line = ("predict", model, volume, scribbles / "o.tif", "--probabilities", scribbles / "p.npy")
+    assert "holds NaN" in failed(*line, code=1)
     assert contents(scribbles) == before

@@ -236,6 +236,59 @@ def test_results_go_where_they_are_wanted(rng, tmp_path):
         model.predict(image, out=np.zeros((30, 40), bool))
 
 
+@pytest.mark.parametrize("channel_axis", [None, -1, 0])
+def test_a_stack_is_predicted_image_by_image(rng, tmp_path, channel_axis):
+    image, mask = textures(rng, (20, 30))
+    stack = np.stack([np.roll(image, n, axis=0) for n in range(5)])
+    if channel_axis is not None:
+        image, stack = (np.stack([x, x**2], axis=channel_axis) for x in (image, stack))
+        stack = stack if channel_axis == -1 else np.moveaxis(stack, 0, 1)
+    model = PixelClassifier(
+        AddFilters(sigmas=(1,)), forest(), channel_axis=channel_axis, tile=13
+    ).fit(image, scribbled(mask, rng, 0.2))
+    expected = np.stack([model.predict(x) for x in stack])
+    likely = np.stack([model.predict_proba(x) for x in stack])
+    told = []
+    np.testing.assert_array_equal(
+        model.predict(stack, stack=True, progress=lambda *done: told.append(done)), expected
+    )
+    assert told == [(i, 30) for i in range(1, 31)]
+    np.testing.assert_array_equal(model.predict_proba(stack, stack=True), likely)
+    out = np.lib.format.open_memmap(tmp_path / "o.npy", "w+", np.uint8, expected.shape)
+    both = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, likely.shape)
+    assert model.predict(stack, stack=True, out=out, probabilities=both) is out
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(both, likely)
+    text = r"image must have 2 axes beside its channels, .* got 3; pass stack=True"
+    with pytest.raises(ValueError, match=text):
+        model.predict(stack)
+    with pytest.raises(ValueError, match="image must have"):
+        model.predict(image, stack=True)
+    with pytest.raises(TypeError, match="stack must be a bool, got 1"):
+        model.predict(stack, stack=1)
+
+
+def test_a_stack_of_volumes_is_none(rng):
+    image, mask = textures(rng, (6, 8, 10))
+    model = PixelClassifier(AddPosition(), forest()).fit(image, mask)
+    with pytest.raises(ValueError, match="stack must be False"):
+        model.predict(image, stack=True)
+
+
+def test_features_of_a_stack_are_those_of_one_image(rng):
+    image, mask = textures(rng, (64, 64))
+    model = PixelClassifier(AddFilters(sigmas=(1, 2)), forest()).fit(image, scribbled(mask, rng))
+    stack = np.repeat(image[None], 40, axis=0)
+    model.predict(stack[:1], stack=True)  # what is compiled does not count
+    peaks = []
+    for part in (stack[:4], stack):
+        tracemalloc.start()
+        model.predict(part, stack=True, out=np.empty(part.shape, np.uint8))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2 * stack.nbytes
+
+
 def test_features_of_a_volume_are_never_all_in_memory(rng):
     shape = (64, 64, 64)
     image, mask = textures(rng, shape)
@@ -451,7 +504,7 @@ def test_bad_images(rng, trained):
     for call in (lambda x: PixelClassifier().fit(x, mask), model.predict, model.predict_proba):
         with pytest.raises(ValueError, match="image holds NaN or infinity"):
             call(holed)
-    with pytest.raises(ValueError, match="image must have 2 axes beside its channels"):
+    with pytest.raises(ValueError, match=r"image must have 2 axes .* pass stack=True for a stack"):
         model.predict(np.zeros((5, 6, 7)))
     with pytest.raises(ValueError, match="axes, got shape"):
         model.predict(np.zeros(5))

@@ -21,6 +21,10 @@ class Window(NamedTuple):
     def __getitem__(self, place):
         return self.values[tuple(slice(s.start - a, s.stop - a) for s, a in zip(place, self.start))]
 
+    def page(self, number: int) -> Window:
+        """What there is at a place along the first axis."""
+        return Window(self.values[number - self.start[0]], self.start[1:], self.shape[1:])
+
 
 def around(work, image, *, depth, dtype, channels=None):
     """``work(window, core)`` of every chunk of an image with channels last, lazily.

@@ -16,7 +16,8 @@ def answers_of(image, model, method):
     return around(
         partial(_answers, model, method),
         image,
-        depth=[_halo(model.chain_)] * model.ndim_,
+        # Of a stack, the images do not see one another.
+        depth=[0] * (image.ndim - 1 - model.ndim_) + [_halo(model.chain_)] * model.ndim_,
         dtype=np.dtype(np.float32) if proba else model.classes_.dtype,
         channels=len(model.classes_) if proba else None,
     )

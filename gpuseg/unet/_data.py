@@ -133,7 +133,7 @@ def _several(x, ndim: int, name: str) -> list:
     if x.ndim == ndim:
         return [x]
     if x.ndim == ndim + 1:
-        return [_Page(x, i) for i in range(x.shape[0])] if not _near(x) else list(x)
+        return [Page(x, i) for i in range(x.shape[0])] if not _near(x) else list(x)
     raise ValueError(
         f"{name} must have {ndim} axes, or {ndim + 1} for a stack, got shape {tuple(x.shape)}"
     )
@@ -143,8 +143,8 @@ def _near(x) -> bool:
     return isinstance(x, np.ndarray) or is_cupy(x)
 
 
-class _Page:
-    """One of a stack that is not in memory."""
+class Page:
+    """One image of a stack, which is read when a part of it is."""
 
     def __init__(self, stack, index: int):
         self._stack, self._index = stack, index

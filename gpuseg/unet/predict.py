@@ -17,7 +17,7 @@ import torch
 
 from .._backend import array_namespace, asnumpy, is_cupy, is_dask, run
 from .._checks import finite_array, integer, not_for_lazy, number, option, output
-from ._data import lazy_array, pixels, spatial_shape
+from ._data import Page, lazy_array, pixels, spatial_shape
 from ._device import torch_device
 from ._folded import Folded
 from .model import UNet, reach_of
@@ -39,6 +39,7 @@ def predict(
     model,
     image,
     *,
+    stack=False,
     window=None,
     overlap=0.25,
     blend=None,
@@ -63,6 +64,10 @@ def predict(
         NumPy, CuPy, a memory map, or what is read like one: of a Zarr array one slab at a time is
         in memory. It is normalised as the training images were. Of a Dask array the result is a
         lazy one in its chunks, unless `out` says where it is to go now.
+    stack : bool, optional
+        `image` is a stack of pictures along its first axis, and each of them is predicted by
+        itself: slice by slice, where a model of pictures is shown a volume. Axes of other arguments
+        count within a picture.
     window : int or sequence of int, optional
         Edge of the windows, rounded up to a multiple of ``model.multiple``. Without it, they
         are of equal sizes near 384^2 or 112^3, and one for an image of at most 432^2 or 160^3.
@@ -138,7 +143,8 @@ def predict(
         not_for_lazy(probabilities=probabilities, progress=progress)
         convert = partial(_labels, threshold=threshold, dtype=dtype)
         return likely_chunks(image, plan, given, convert)
-    made = np.empty(plan.shape, dtype) if out is None else output(out, plan.shape, dtype)
+    shape = plan.whole
+    made = np.empty(shape, dtype) if out is None else output(out, shape, dtype)
     sinks = [_Sink(made, lambda likely: _labels(likely, threshold, dtype))]
     if probabilities is not None:
         sinks.append(_likely_sink(model, plan, probabilities, "probabilities"))
@@ -150,6 +156,7 @@ def predict_proba(
     model,
     image,
     *,
+    stack=False,
     window=None,
     overlap=0.25,
     blend=None,
@@ -166,7 +173,7 @@ def predict_proba(
 
     Parameters
     ----------
-    model, image, window, overlap, blend, batch_size
+    model, image, stack, window, overlap, blend, batch_size
         As for `predict`, as is all that follows `out`.
     out : floating-point array, optional
         Where to put the result, for example a `numpy.memmap`.
@@ -199,7 +206,7 @@ def predict_proba(
         return likely_chunks(image, plan, given, _channels_last)
     made = out
     if made is None:
-        made = np.empty(_likely_shape(model, plan.shape), np.float32)
+        made = np.empty(_likely_shape(model, plan.whole), np.float32)
     _fill(plan, [_likely_sink(model, plan, made, "out")], progress)
     return _given(made, out, image)
 
@@ -239,8 +246,12 @@ class _Row(NamedTuple):
 
 
 class _Plan(NamedTuple):
+    """What is to be done, with the axes and the windows of one image; and how many there are, where
+    they come as a stack."""
+
     model: torch.nn.Module
     image: object
+    pages: int | None
     shape: tuple[int, ...]
     channel_axis: int | None
     rows: list[_Row]
@@ -251,6 +262,10 @@ class _Plan(NamedTuple):
     compile: bool
     device: torch.device
 
+    @property
+    def whole(self) -> tuple[int, ...]:
+        return self.shape if self.pages is None else (self.pages, *self.shape)
+
 
 def _check_model(model) -> None:
     if not isinstance(model, UNet):
@@ -258,13 +273,27 @@ def _check_model(model) -> None:
 
 
 def _plan(given: dict) -> _Plan:
-    model, image = given["model"], given["image"]
+    model, image, stack = given["model"], given["image"], given["stack"]
+    if not isinstance(stack, bool):
+        raise TypeError(f"stack must be a bool, got {stack!r}")
+    if stack and model.ndim != 2:
+        raise ValueError("stack must be False for a model of volumes")
     in_memory = isinstance(image, np.ndarray | list | tuple) or is_cupy(image)
     if in_memory and not isinstance(image, np.memmap):
         image = asnumpy(finite_array(image))
     image = lazy_array(image, "image")
     channels = model.config["in_channels"]
-    shape, at = spatial_shape(image, model.ndim, given["channel_axis"], channels)
+    if stack and image.ndim < 2:
+        raise ValueError(f"image must be a stack of pictures, got shape {tuple(image.shape)}")
+    one = Page(image, 0) if stack else image
+    try:
+        shape, at = spatial_shape(one, model.ndim, given["channel_axis"], channels)
+    except ValueError as error:
+        if stack:
+            raise ValueError(f"each of the stack: {error}") from None
+        hint = model.ndim == 2 and image.ndim == 3 + (given["channel_axis"] is not None)
+        text = f"{error}; pass stack=True for a stack of pictures" if hint else str(error)
+        raise ValueError(text) from None
     overlap = number(given["overlap"], "overlap", at_least=0, at_most=0.9)
     blend = given["blend"]
     if blend is None:
@@ -280,6 +309,7 @@ def _plan(given: dict) -> _Plan:
     return _Plan(
         model,
         image,
+        image.shape[0] if stack else None,
         shape,
         at,
         rows,
@@ -399,8 +429,8 @@ def _run(plan: _Plan, sinks, progress) -> None:
     for sink in sinks:
         sink.begin()
     network = _Network(plan)
-    slabs = _cropped(plan, network) if plan.blend == "crop" else _blended(plan, network)
-    total, done = sum(len(row.tiles) for row in plan.rows), 0
+    slabs = _slabs(plan, network) if plan.pages is None else _pages(plan, network)
+    total, done = sum(len(row.tiles) for row in plan.rows) * (plan.pages or 1), 0
     for start, likely, count in slabs:
         if likely is not None:
             for sink in sinks:
@@ -408,6 +438,23 @@ def _run(plan: _Plan, sinks, progress) -> None:
         done += count
         if progress is not None:
             progress(done, total)
+
+
+def _slabs(plan: _Plan, network):
+    return _cropped(plan, network) if plan.blend == "crop" else _blended(plan, network)
+
+
+def _pages(plan: _Plan, network):
+    """As `_cropped`, of a stack: a slab is an image of it."""
+    outputs = plan.model.config["out_channels"]
+    for place in range(plan.pages):
+        network.plan = plan._replace(image=Page(plan.image, place), pages=None)
+        page, count = np.empty((outputs, 1, *plan.shape), np.float32), 0
+        for start, likely, windows in _slabs(network.plan, network):
+            if likely is not None:
+                page[:, 0, start : start + likely.shape[1]] = likely
+            count += windows
+        yield place, page, count
 
 
 class _Network:
@@ -493,8 +540,9 @@ _cudnn = _Cudnn()
 
 def _best_layout(plan: _Plan) -> bool:
     tiles = [tile for row in plan.rows for tile in row.tiles]
-    if plan.device.type == "cpu" and len(tiles) < _MANY:
-        log.info("unet.predict: %d windows are too few to measure: channels last", len(tiles))
+    count = len(tiles) * (plan.pages or 1)
+    if plan.device.type == "cpu" and count < _MANY:
+        log.info("unet.predict: %d windows are too few to measure: channels last", count)
         return True
     size = max((_size(tile.read) for tile in tiles), key=math.prod)
     return _faster(tuple(plan.model.config.items()), plan.device, plan.precision, size)
@@ -634,7 +682,7 @@ def _likely_shape(model, shape) -> tuple[int, ...]:
 
 
 def _likely_sink(model, plan, out, name: str) -> _Sink:
-    output(out, _likely_shape(model, plan.shape), np.dtype(np.float32), name)
+    output(out, _likely_shape(model, plan.whole), np.dtype(np.float32), name)
     return _Sink(out, _channels_last)
 
 

@@ -49,6 +49,25 @@ def test_classes_of_pixels(data, chain, tile):
         np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
 
 
+@pytest.mark.parametrize("chunks", [(7, 20, 17), (3, 9, 17), (1, 20, 6)])
+def test_stacks_of_pictures(chunks, rng):
+    stack = rng.normal(100, 20, (7, 20, 17)).astype(np.float32)
+    lazy = da.from_array(stack, chunks=chunks)
+    model = learnt("filters", stack[0], rng, tile=8)
+    for method in (model.predict, model.predict_proba):
+        expected, found = (method(x, stack=True) for x in (stack, lazy))
+        assert isinstance(found, da.Array)
+        np.testing.assert_array_equal(found.compute(scheduler="sync"), expected)
+    for outputs in (1, 3):
+        unet, model = network(depth=1, outputs=outputs)
+        expected, found = (unet.predict_proba(model, x, stack=True) for x in (stack, lazy))
+        assert isinstance(found, da.Array)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found.compute(scheduler="sync"), expected, atol=TOLERANCE)
+        labels = unet.predict(model, lazy, stack=True).compute(scheduler="sync")
+        assert (labels == unet.predict(model, stack, stack=True)).mean() > 0.999
+
+
 @pytest.mark.parametrize("axis", [0, -1])
 def test_channels_and_other_estimators(axis, rng):
     image = np.moveaxis(rng.random((3, 20, 17)).astype(np.float32), 0, axis)

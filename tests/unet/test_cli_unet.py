@@ -71,7 +71,21 @@ def test_stacks_and_volumes(folder, rng):
         told = json.loads(done(*given, *options, "-o", folder / f"{ndim}.safetensors"))
         assert told["config"]["ndim"] == ndim
         assert len(told["history"]) == 1
-    done("predict", folder / "3.safetensors", folder / "v.tif", folder / "o.tif")
+    told = done("predict", folder / "2.safetensors", folder / "v.tif", folder / "s.tif", "--truth",
+                folder / "v-mask.tif", "--probabilities", folder / "p.npy", "--report",
+                folder / "r.html")  # fmt: skip
+    assert "each of the 20 slices was classified by itself" in " ".join(told.split())
+    model = unet.load(folder / "2.safetensors")
+    found = tifffile.imread(folder / "s.tif")
+    np.testing.assert_array_equal(found != 0, [unet.predict(model, x) != 0 for x in volume])
+    np.testing.assert_array_equal(
+        np.load(folder / "p.npy"), [unet.predict_proba(model, x) for x in volume]
+    )
+    assert "slice by slice" in (folder / "r.html").read_text()
+    told = done("predict", folder / "3.safetensors", folder / "v.tif", folder / "o.tif")
+    assert "slice by slice" not in told
+    said = failed("predict", folder / "3.safetensors", folder / "a.png", folder / "no.tif", code=1)
+    assert "a.png: is a picture, and the model is of volumes" in said
     assert tifffile.imread(folder / "o.tif").shape == volume.shape
     assert "--stack needs a stack" in failed(*line(folder, "--stack"), code=2)
 

@@ -147,6 +147,41 @@ def test_zarr_in_and_out_by_whole_chunks(blend, tmp_path, rng):
     assert [b for _, b in writes[:-1]] == [a for a, _ in writes[1:]]
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("blend", ["crop", "gaussian"])
+def test_a_stack_is_predicted_image_by_image(outputs, blend, rng, tmp_path):
+    stack = rng.normal(10, 5, (7, 41, 33)).astype(np.float32)
+    model = network(outputs=outputs, depth=1)
+    options = {"window": 20, "blend": blend}
+    expected = np.stack([unet.predict(model, x, **options) for x in stack])
+    likely = np.stack([unet.predict_proba(model, x, **options) for x in stack])
+    told = []
+    found = unet.predict(
+        model, stack, stack=True, progress=lambda *done: told.append(done), **options
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert told[-1][0] == told[-1][1] == len(told) * told[0][0]
+    np.testing.assert_array_equal(unet.predict_proba(model, stack, stack=True, **options), likely)
+    zarr = pytest.importorskip("zarr")
+    source, made = (
+        zarr.create_array(tmp_path / name, shape=stack.shape, chunks=(3, 32, 32), dtype=dtype)
+        for name, dtype in (("v.zarr", "float32"), ("m.zarr", "uint8"))
+    )
+    source[...] = stack
+    both = np.lib.format.open_memmap(tmp_path / "p.npy", "w+", np.float32, likely.shape)
+    unet.predict(model, source, stack=True, out=made, probabilities=both, **options)
+    np.testing.assert_array_equal(made[...], expected)
+    np.testing.assert_array_equal(both, likely)
+
+
+def test_channels_of_a_stack_are_those_of_its_images(rng):
+    stack = rng.normal(10, 5, (3, 2, 30, 24))
+    model = network(channels=2)
+    found = unet.predict_proba(model, stack, stack=True, channel_axis=0)
+    expected = [unet.predict_proba(model, x, channel_axis=0) for x in stack]
+    np.testing.assert_array_equal(found, np.stack(expected))
+
+
 def test_a_volume_is_never_whole_in_memory(tmp_path):
     """Beside the network's own, what NumPy holds is slabs: here a twelfth of the volume high."""
     shape = (480, 64, 64)
@@ -265,7 +300,10 @@ def test_out_of_device_memory_goes_on_on_the_cpu(monkeypatch, caplog, rng):
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [
-        ({"image": np.zeros((3, 4, 5))}, ValueError, "image must have 2 axes"),
+        ({"image": np.zeros((3, 4, 5))}, ValueError, "must have 2 axes .*; pass stack=True for a"),
+        ({"stack": True}, ValueError, r"each of the stack: image must have 2 axes .* shape \(30,"),
+        ({"stack": 1}, TypeError, "stack must be a bool, got 1"),
+        ({"stack": True, "model": network(3)}, ValueError, "stack must be False for a model of"),
         ({"image": np.full((30, 30), np.nan)}, ValueError, "NaN or infinity"),
         ({"image": np.zeros((30, 30), complex)}, TypeError, "real numbers"),
         ({"image": np.zeros((0, 30))}, ValueError, "empty"),

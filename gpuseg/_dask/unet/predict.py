@@ -28,20 +28,21 @@ from .._around import Window, around
 
 
 def likely_chunks(image, plan, given, convert):
-    model = plan.model
+    model, stack = plan.model, plan.pages is not None
     if plan.channel_axis is None:
         image = image[..., np.newaxis]
     else:
-        image = da.moveaxis(image, plan.channel_axis, -1)
+        image = da.moveaxis(image, plan.channel_axis + stack, -1)
     if plan.blend == "crop":
         depth = [halo_of(model) + model.multiple] * model.ndim
     else:
         sizes = [_size(tile.read) for row in plan.rows for tile in row.tiles]
         depth = np.max(sizes, axis=0).tolist()
-    plan = plan._replace(image=None, rows=None, channel_axis=model.ndim)
+    depth = [0] * stack + depth  # the images of a stack do not see one another
+    plan = plan._replace(image=None, pages=None, rows=None, channel_axis=model.ndim)
     work = _Work(plan, given["window"], given["overlap"], given["device"], convert)
-    sample = convert(np.zeros((model.config["out_channels"], *(1,) * model.ndim), np.float32))
-    channels = sample.shape[-1] if sample.ndim > model.ndim else None
+    sample = convert(np.zeros((model.config["out_channels"], *(1,) * len(depth)), np.float32))
+    channels = sample.shape[-1] if sample.ndim > len(depth) else None
     return around(work, image, depth=depth, dtype=sample.dtype, channels=channels)
 
 
@@ -55,10 +56,17 @@ class _Work(NamedTuple):
     convert: partial
 
     def __call__(self, window: Window, core):
+        if len(core) == self.plan.model.ndim:
+            likely = self._likely(window, core)
+        else:
+            pages = range(core[0].start, core[0].stop)
+            likely = np.stack([self._likely(window.page(n), core[1:]) for n in pages], axis=1)
+        return array_namespace(window.values).asarray(self.convert(likely))
+
+    def _likely(self, window: Window, core):
         predicted = self._cropped if self.plan.blend == "crop" else self._blended
         plan = self.plan._replace(image=window.values, device=torch_device(self.device))
-        likely = where_there_is_room(partial(predicted, window, core), plan)
-        return array_namespace(window.values).asarray(self.convert(likely))
+        return where_there_is_room(partial(predicted, window, core), plan)
 
     def _cropped(self, window, core, plan):
         model = plan.model
