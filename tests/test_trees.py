@@ -324,7 +324,7 @@ def test_damaged_arrays_are_refused(rng):
         (arrays | {"values": arrays["values"][:0]}, "needs a tree"),
         (arrays | {"roots": arrays["roots"][:0]}, "needs a tree"),
         (arrays | {"n_features": np.array(0)}, "needs a tree"),
-        (arrays | {"n_features": np.array([2, 2])}, "n_features must be an integer"),
+        (arrays | {"n_features": np.array([2, 2])}, "n_features must have shape"),
         ({k: v for k, v in arrays.items() if k != "roots"}, "must have roots"),
     ]
     for damaged, text in cases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
@@ -176,8 +177,14 @@ class KMeans(Saved, cluster.KMeans):
     array([1. , 8.5], dtype=float32)
     """
 
-    _STATE = ("cluster_centers_", "labels_")
-    _NUMBERS = ("n_features_in_", "inertia_", "n_iter_", "_n_features_out", "_n_threads")
+    _STATE: ClassVar = {"cluster_centers_": ("f", "kn"), "labels_": ("i", "r")}
+    _NUMBERS: ClassVar = {
+        "n_features_in_": "iu",
+        "inertia_": "f",
+        "n_iter_": "iu",
+        "_n_features_out": "iu",
+        "_n_threads": "iu",
+    }
 
     def _unserved(self, X, sample_weight=None) -> str:
         if issparse(X):
@@ -226,6 +233,16 @@ class KMeans(Saved, cluster.KMeans):
         self.labels_, self.cluster_centers_, self.inertia_ = labels, centers, inertia
         self.n_iter_, self._n_features_out, self._n_threads = n_iter, len(centers), 1
         return self
+
+    def _wrong(self) -> str:
+        if self.cluster_centers_ is None or self.labels_ is None:
+            return "cluster_centers_ or labels_ are missing"
+        if not 0 < len(self.cluster_centers_) == self._n_features_out or self._n_threads < 1:
+            return "the numbers do not fit the centers"
+        count = len(self.cluster_centers_)
+        if self.labels_.size and not 0 <= self.labels_.min() <= self.labels_.max() < count:
+            return f"labels_ must be from 0 to {count - 1}"
+        return ""
 
     def _inits(self, X):
         """The first centers of each run, as scikit-learn draws them."""

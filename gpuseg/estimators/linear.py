@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import linear_model
@@ -122,8 +124,16 @@ class LinearRegression(Saved, linear_model.LinearRegression):
     [-990.0, 5010.0]
     """
 
-    _STATE = ("coef_", "intercept_", "singular_")
-    _NUMBERS = ("n_features_in_", "rank_")
+    _STATE: ClassVar = {
+        "coef_": ("f", "n", "tn"),
+        "intercept_": ("f", "", "t"),
+        "singular_": ("f", "s"),
+    }
+    _NUMBERS: ClassVar = {"n_features_in_": "iu", "rank_": "iu"}
+
+    def _wrong(self) -> str:
+        missing = self.coef_ is None or self.intercept_ is None
+        return "coef_ or intercept_ are missing" if missing else ""
 
     def fit(self, X, y, sample_weight=None):
         """Find the coefficients.

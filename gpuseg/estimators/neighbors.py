@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._backend import choose, run
 from .._checks import finite_array, integer, option
 from .._contracts import Exact, contract
-from ._base import names_in, on_host, plain, scikit_learn, take_names_in
+from ._base import names_in, on_host, part, plain, scikit_learn, take_names_in
 
 # Beyond these, scikit-learn's matrix products are faster than comparing row with row.
 _MOST_FEATURES = {"cpu": 15, "cuda": 32, "sim": 32}
@@ -164,7 +164,17 @@ class _Nearest:
 
     @classmethod
     def _from_arrays(cls, params: dict, arrays: dict[str, np.ndarray]):
-        self = cls(**params).fit(arrays["references"], arrays["targets"])
+        sizes: dict[str, int] = {}
+        references = part(arrays, "references", "f", "rn", sizes=sizes)
+        targets = part(arrays, "targets", "biufU", "r", "ro", sizes=sizes)
+        self = cls(**params)
+        if isinstance(self.n_neighbors, int) and self.n_neighbors > len(references):
+            raise ValueError(f"there are {len(references)} references for {self.n_neighbors}")
+        self.fit(references, targets)
+        # Whether a metric can be taken with its parameters, only scikit-learn knows.
+        distances, _ = super(_Nearest, self).kneighbors(references[:1])
+        if not np.isfinite(distances).all():
+            raise ValueError(f"metric {self.metric!r} gives distances that are not finite")
         take_names_in(self, arrays)
         return self
 

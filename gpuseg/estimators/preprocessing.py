@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
@@ -175,7 +176,16 @@ class RobustScaler(Saved, preprocessing.RobustScaler):
     [-1.0, -0.5, 0.0, 0.5, 3.0]
     """
 
-    _STATE = ("center_", "scale_")
+    _STATE: ClassVar = {"center_": ("f", "n"), "scale_": ("f", "n")}
+
+    def _wrong(self) -> str:
+        if (self.center_ is None) == self.with_centering:
+            return "center_ does not fit with_centering"
+        if (self.scale_ is None) == self.with_scaling:
+            return "scale_ does not fit with_scaling"
+        if self.scale_ is not None and not (self.scale_ > 0).all():
+            return "scale_ must be above 0"
+        return ""
 
     def fit(self, X, y=None):
         return super().fit(on_host(X), y)
@@ -218,8 +228,20 @@ class QuantileTransformer(Saved, preprocessing.QuantileTransformer):
     [0.25, 1.0]
     """
 
-    _STATE = ("quantiles_", "references_")
-    _NUMBERS = ("n_features_in_", "n_quantiles_")
+    _STATE: ClassVar = {"quantiles_": ("f", "qn"), "references_": ("f", "q")}
+    _NUMBERS: ClassVar = {"n_features_in_": "iu", "n_quantiles_": "iu"}
+
+    def _wrong(self) -> str:
+        if self.quantiles_ is None or self.references_ is None:
+            return "quantiles_ or references_ are missing"
+        if not 0 < len(self.references_) == self.n_quantiles_:
+            return "n_quantiles_ does not fit quantiles_"
+        if (np.diff(self.quantiles_, axis=0) < 0).any():
+            return "quantiles_ must not fall"
+        places = self.references_
+        if not 0 <= places[0] <= places[-1] <= 1 or (np.diff(places) <= 0).any():
+            return "references_ must rise from 0 to 1"
+        return ""
 
     def fit(self, X, y=None):
         return super().fit(on_host(X), y)
@@ -260,7 +282,20 @@ class PolynomialFeatures(Saved, preprocessing.PolynomialFeatures):
     array([[1., 2., 3., 4., 6., 9.]])
     """
 
-    _NUMBERS = ("n_features_in_", "n_output_features_", "_n_out_full", "_min_degree", "_max_degree")
+    _NUMBERS: ClassVar = dict.fromkeys(
+        ("n_features_in_", "n_output_features_", "_n_out_full", "_min_degree", "_max_degree"), "iu"
+    )
+
+    def _wrong(self) -> str:
+        from ..features.channels import count_products
+        from ..features.transformers import MOST_CHANNELS
+
+        given = self.degree, self.interaction_only, self.include_bias
+        count_products(self.n_features_in_, *given, most=MOST_CHANNELS)  # a fit has no such bound
+        # A fit looks at nothing but the number of features.
+        again = type(self)(**self.get_params()).fit(np.empty((1, self.n_features_in_), np.bool_))
+        wrong = [name for name in self._NUMBERS if getattr(self, name) != getattr(again, name)]
+        return f"{wrong[0]} is not that" if wrong else ""
 
     def fit(self, X, y=None):
         return super().fit(on_host(X), y)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_n_features, check_is_fitted, validat
 from .._backend import run
 from .._checks import real_array
 from .._contracts import Exact, contract
-from ._base import names_in, on_host, plain, take_names_in
+from ._base import names_in, on_host, part, plain, take_names_in
 
 # Values of a sparse table that are made dense at a time.
 _DENSE = 1 << 22
@@ -46,7 +46,8 @@ class Forest:
     Raises
     ------
     TypeError, ValueError
-        The arrays are not of these types and shapes, or a node leads out of them or back.
+        The arrays are not of these types and shapes, a node leads out of them or back, a threshold
+        is NaN, or a leaf says NaN or infinity.
 
     Examples
     --------
@@ -88,6 +89,8 @@ class Forest:
             raise ValueError("a forest needs a tree, a leaf, an output and a feature")
         if nodes and not 0 <= self.features.min() <= self.features.max() < self.n_features:
             raise ValueError(f"features of nodes must be from 0 to {self.n_features - 1}")
+        if np.isnan(self.thresholds).any() or not np.isfinite(self.values).all():
+            raise ValueError("thresholds must not be NaN, and values of leaves must be finite")
         places = np.concatenate([self.roots, self.children.ravel()])
         if not -leaves <= places.min() <= places.max() < nodes:
             raise ValueError(f"a place is neither one of {nodes} nodes nor of {leaves} leaves")
@@ -159,10 +162,12 @@ class Forest:
         -------
         Forest
         """
-        *tables, count = (_part(arrays, field.name) for field in fields(cls))
-        if count.ndim or count.dtype.kind not in "iu":
-            raise ValueError(f"n_features must be an integer, got {count.dtype} {count.shape}")
-        return cls(*tables, n_features=int(count))
+        *names, count = (field.name for field in fields(cls))
+        for name in names:
+            if name not in arrays:
+                raise ValueError(f"arrays of a fitted estimator must have {name}")
+        tables = [np.asarray(arrays[name]) for name in names]
+        return cls(*tables, n_features=part(arrays, count, "iu", "").item())
 
     @functools.cached_property
     def words(self) -> np.ndarray:
@@ -185,12 +190,6 @@ class Forest:
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def _part(arrays: dict, name: str):
-    if name not in arrays:
-        raise ValueError(f"arrays of a fitted estimator must have {name}")
-    return np.asarray(arrays[name])
 
 
 def _not_above(thresholds):
@@ -328,29 +327,34 @@ class _Predicts:
     def _from_arrays(cls, params: dict, arrays: dict[str, np.ndarray]):
         """A fitted estimator that predicts the same bits; it can be fitted again."""
         self = cls(**params)
-        forest, outputs = Forest.from_arrays(arrays), _part(arrays, "n_outputs")
-        if outputs.ndim or not 1 <= outputs <= forest.values.shape[1]:
-            raise ValueError(f"n_outputs does not fit {forest.values.shape[1]} values: {outputs}")
-        self._restored, self.n_outputs_ = forest, int(outputs)
+        forest = Forest.from_arrays(arrays)
+        columns = forest.values.shape[1]
+        outputs = part(arrays, "n_outputs", "iu", "").item()
+        if not 1 <= outputs <= columns:
+            raise ValueError(f"n_outputs does not fit {columns} values: {outputs}")
+        self._restored, self.n_outputs_ = forest, outputs
         self.n_features_in_ = forest.n_features
-        self._importances = _part(arrays, "feature_importances")
-        if self._importances.shape != (forest.n_features,):
-            raise ValueError(f"feature_importances has a wrong shape: {self._importances.shape}")
-        widths = [1] * self.n_outputs_
+        sizes = {"n": forest.n_features}
+        self._importances = part(arrays, "feature_importances", "f", "n", sizes=sizes)
+        if (self._importances < 0).any():
+            raise ValueError("feature_importances must not be negative")
+        widths = [1] * outputs
         if is_classifier(self):
-            classes = [_part(arrays, f"classes_{i}") for i in range(self.n_outputs_)]
-            if any(values.ndim != 1 for values in classes):
-                raise ValueError("classes must have one axis")
-            if _part(arrays, "classes_are_objects"):
+            if (forest.values < 0).any():
+                raise ValueError("values of leaves must not be negative: they are shares")
+            classes = [part(arrays, f"classes_{i}", "biufU", "c") for i in range(outputs)]
+            if not all(np.array_equal(values, np.unique(values)) for values in classes):
+                raise ValueError("classes must differ from each other, and rise")
+            if part(arrays, "classes_are_objects", "b", ""):
                 classes = [values.astype(object) for values in classes]
             widths = [len(values) for values in classes]
-            one = self.n_outputs_ == 1
+            one = outputs == 1
             self.classes_ = classes[0] if one else classes
             self.n_classes_ = widths[0] if one else np.array(widths, np.intp)
-        if forest.values.shape[1] != self.n_outputs_ * max(widths):
+        if columns != outputs * max(widths):
             raise ValueError(
-                f"values of leaves have {forest.values.shape[1]} columns, and the classes of the "
-                f"outputs need {self.n_outputs_ * max(widths)}"
+                f"values of leaves have {columns} columns, and the classes of the outputs need "
+                f"{outputs * max(widths)}"
             )
         take_names_in(self, arrays)
         return self

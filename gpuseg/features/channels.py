@@ -180,6 +180,19 @@ def products(count: int, degree, interaction_only, include_bias) -> list[tuple[i
     return terms
 
 
+def count_products(count: int, degree, interaction_only, include_bias, *, most: int) -> int:
+    """How many products `products` would list; refuses to list too many, or too long ones."""
+    low, high = (0, degree) if np.ndim(degree) == 0 else degree
+    low, high = (integer(d, "degree", at_least=0, at_most=1024) for d in (low, high))
+    total, of_degree = int(bool(include_bias)), 1
+    for d in range(1, high + 1):
+        of_degree = of_degree * (count - d + 1 if interaction_only else count + d - 1) // d
+        total += of_degree * (d >= low)
+        if total * high > 16 * most:
+            raise ValueError(f"degree {degree} of {count} features gives too many products")
+    return total
+
+
 @contract(Exact(), nan="refuse")
 def feature_table(image, features=None, *, channel_axis=None, names=None):
     """A table of the voxels of an image, to look at: place, value, features.

@@ -13,11 +13,15 @@ from .bank import KINDS, checked_bank, feature_names, filter_bank, reach
 from .channels import (
     checked_neighborhood,
     checked_position,
+    count_products,
     neighborhood,
     polynomial,
     position,
     products,
 )
+
+# No step of a model that a file describes may give more.
+MOST_CHANNELS = 1 << 20
 
 
 class _Step(TransformerMixin, BaseEstimator):
@@ -202,6 +206,10 @@ class _Add(_Stack):
         """The features of a part of the image, which has the halo around it."""
         return self._compute(image, origin=origin, shape=shape)[inside]
 
+    def _count(self, channels: int, ndim: int) -> int:
+        """How many channels come out: the length of `_names`, which may be too long to be made."""
+        raise NotImplementedError
+
     def _axes(self, ndim: int | None) -> int:
         """How many axes the images have, as said or as fitted."""
         if ndim is None and not hasattr(self, "shape_"):
@@ -235,6 +243,10 @@ class AddPosition(_Add):
         place = tuple(origin), tuple(shape)
         options = {"channel_axis": image.ndim - 1, "place": place, "keep": True}
         return run(position, image, bool(self.polar), scale, **options)
+
+    def _count(self, channels, ndim):
+        checked_position(self.polar, self.scale, ndim)
+        return channels + ndim
 
     def _names(self, names, ndim=None):
         ndim = self._axes(ndim)
@@ -279,6 +291,9 @@ class AddFilters(_Add):
         options = {"channel_axis": image.ndim - 1, "mode": self.mode, "keep": True}
         return run(filter_bank, image, sigmas, kinds, **options, inside=inside)
 
+    def _count(self, channels, ndim):
+        return channels * (1 + len(feature_names(self.sigmas, self.kinds, ndim=ndim)))
+
     def _names(self, names, ndim=None):
         channels = names if len(names) > 1 else None
         return [
@@ -317,6 +332,10 @@ class AddNeighborhood(_Add):
         radius, cval = checked_neighborhood(self.radius, self.mode, self.cval)
         return run(neighborhood, image, radius, self.mode, cval=cval, channel_axis=image.ndim - 1)
 
+    def _count(self, channels, ndim):
+        radius, _ = checked_neighborhood(self.radius, self.mode, self.cval)
+        return channels * (2 * radius + 1) ** ndim
+
     def _names(self, names, ndim=None):
         radius, _ = checked_neighborhood(self.radius, self.mode, self.cval)
         shifts = itertools.product(range(-radius, radius + 1), repeat=self._axes(ndim))
@@ -351,6 +370,10 @@ class AddPolynomial(_Add):
 
     def _compute(self, image, *, origin, shape):
         return run(polynomial, image, self._terms(image.shape[-1]))
+
+    def _count(self, channels, ndim):
+        given = self.degree, self.interaction_only, self.include_bias
+        return count_products(channels, *given, most=MOST_CHANNELS)
 
     def _names(self, names, ndim=None):
         return [_product(term, names) for term in self._terms(len(names))]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as packed
 
 from .. import __version__
@@ -170,18 +170,19 @@ def read_tensors(path) -> tuple[dict, dict]:
                 raise ModelError(f"{shown(path)}: is no model of gpuseg: it has no header of ours")
             header = json.loads(metadata["gpuseg"])
             form = header["form"]
-            if form != FORM:
+            if type(form) is not int or form != FORM:
                 raise ModelError(
-                    f"{shown(path)}: is of form {form}, and this version reads form {FORM}: "
+                    f"{shown(path)}: is of form {form!r:.20}, and this version reads form {FORM}: "
                     "train it again, or use the version of gpuseg that wrote it"
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        digest = _digest(metadata["gpuseg"], tensors)
     except ModelError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, OverflowError, OSError) as error:
-        text = " ".join(str(error).split())
+    except Exception as error:  # a damaged file may raise anything
+        text = " ".join(str(error).split())[:300]
         raise ModelError(f"{shown(path)}: is no model file, or is damaged: {text}") from None
-    if metadata.get("sha256") != _digest(metadata["gpuseg"], tensors):
+    if metadata.get("sha256") != digest:
         raise ModelError(f"{shown(path)}: is damaged: its checksum is wrong")
     return header, tensors
 
@@ -205,27 +206,41 @@ def _restored(path, header: dict, tensors: dict):
 
     try:
         if header["kind"] != "unet":
-            refuse(f"it holds a {header['kind']!r}")
+            refuse(f"it holds a {header['kind']!r:.100}")
         config, normal = header["config"], header["normalization"]
-        if not all(isinstance(config[key], int) for key in ("base", "depth", "ndim")):
-            refuse("its configuration is not of integers")
-        if not 0 < config["depth"] < 16 or 4 * size_of(config) > _LARGEST:
+        counts = ("in_channels", "out_channels", "base", "depth", "ndim")
+        if not all(type(config[key]) is int and config[key] > 0 for key in counts):
+            refuse("its configuration is not of integers above 0")
+        if config["ndim"] > 3:
+            refuse("ndim must be 2 or 3")
+        if config["depth"] > 15 or 4 * size_of(config) > _LARGEST:
             refuse("it claims more parameters than a network has")
         held = sum(x.numel() for x in tensors.values())
         if held < size_of(config):
             refuse(f"it holds {held} numbers where its configuration needs {size_of(config)}")
-        model = UNet(**config, seed=0)  # not of the caller's random numbers
-        model.set_normalization(normal["mean"], normal["std"])
-        missing = model.load_state_dict(tensors, strict=False)
-        if missing.unexpected_keys or set(missing.missing_keys) != {"mean", "std"}:
+        with torch.device("meta"):  # which has no memory
+            plan = _tensors(UNet(**config))
+        if {key: (x.shape, x.dtype) for key, x in tensors.items()} != {
+            key: (x.shape, x.dtype) for key, x in plan.items()
+        }:
             refuse("its tensors are not those of its configuration")
+        for key, x in tensors.items():
+            if x.is_floating_point() and not torch.isfinite(x).all():
+                refuse(f"{key} holds NaN or infinity")
+            if key.endswith("running_var") and (x < 0).any():
+                refuse(f"{key} holds variances below 0")
+        for name in ("mean", "std"):
+            if not all(type(x) in (int, float) for x in normal[name]):
+                refuse(f"{name} is not of numbers")
+        model = UNet(**config, seed=0)  # not of the caller's random numbers
+        if header["classes"] != model.classes:
+            refuse(f"it claims {header['classes']!r:.20} classes, and has {model.classes}")
+        model.set_normalization(normal["mean"], normal["std"])
+        model.load_state_dict(tensors, strict=False)
     except ModelError:
         raise
     except Exception as error:  # a header can be wrong in any way
         refuse(" ".join(str(error).split())[:300])
-    for key, x in model.state_dict().items():
-        if x.is_floating_point() and not torch.isfinite(x).all():
-            refuse(f"{key} holds NaN or infinity")
     return model
 
 
