@@ -121,10 +121,34 @@ def probe_cuda() -> Probe:
         importlib.import_module("numba.cuda.cudaimpl")
         return importlib.import_module("numba").__version__
 
+    def process() -> str:
+        raise RuntimeError(
+            "it was forked from one that used CUDA, which CUDA does not allow: start it with "
+            "'spawn' or 'forkserver'"
+        )
+
     asked = (("simulator", simulator), ("CuPy", cupy), ("device", device), ("kernel", kernel),
              ("Numba CUDA", numba))  # fmt: skip
+    if _forked_from_cuda:
+        asked = (("process", process), *asked)
     ok = all(step(what, ask) for what, ask in asked)
     return Probe(ok, tuple(steps))
+
+
+_forked_from_cuda = False
+
+
+def _after_fork_in_child(probe=probe_cuda) -> None:
+    """What CUDA answered the parent holds for it alone: a child of a fork cannot use CUDA."""
+    global _forked_from_cuda
+    if probe.cache_info().currsize and probe().ok:
+        _forked_from_cuda = True
+        probe.cache_clear()
+        _found_default.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _parse(device: str) -> Backend | None:
@@ -267,6 +291,13 @@ def _found_default(named: str) -> tuple[Backend, str]:
 
 def choose(arrays: tuple) -> tuple[Backend, str]:
     """The backend for a call on these arrays, and why."""
+    backend, reason = _chosen(arrays)
+    if _forked_from_cuda and backend.kind == "cuda":
+        _parse(str(backend))  # says why that does not work here
+    return backend, reason
+
+
+def _chosen(arrays: tuple) -> tuple[Backend, str]:
     forced = _forced.get()
     if forced is not None:
         return forced, "using()"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,17 @@ _LARGE = 32 << 20
 _PIECE = 4 << 20
 # Threads beyond these find no more bandwidth.
 _MOVERS = 8
+
+
+def _after_fork_in_child() -> None:
+    """Streams and pinned memory are the parent's: neither used nor freed here."""
+    global _local, _of_the_parent
+    _of_the_parent, _local = _local, threading.local()
+
+
+_of_the_parent: threading.local | None = None
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Lane:

@@ -82,15 +82,37 @@ def _shared_pool(threads: int) -> ThreadPoolExecutor:
         return _pool
 
 
-def _forget_pool() -> None:
-    global _pool, _lock
+_compiling: list = []
+
+
+def _before_fork() -> None:
+    """Let what another thread compiles come to its end: its lock would never open in the child."""
+    module = sys.modules.get("numba.core.compiler_lock")
+    lock = getattr(module, "global_compiler_lock", None)
+    if lock is not None:
+        lock.acquire()
+        _compiling.append(lock)
+    _lock.acquire()
+
+
+def _after_fork() -> None:
+    _lock.release()
+    if _compiling:
+        _compiling.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    global _pool
     _pool = None
-    _lock = threading.Lock()
+    _functions.clear()
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
     # Threads do not survive a fork; the child makes a pool of its own when it needs one.
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
 
 
 @functools.cache

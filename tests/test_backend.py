@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -292,6 +293,50 @@ def _environment(**more):
     import os
 
     return {k: v for k, v in os.environ.items() if not k.startswith("GPUSEG")} | more
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.skipif(_backend._simulating(), reason="no CUDA is probed")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_of_a_fork_leaves_cuda_to_its_parent():
+    """By itself it works on the CPU; where CUDA is asked for it says why that cannot be."""
+    program = """
+import importlib.machinery, os, sys, types, warnings
+import numpy as np
+from numba import cuda
+warnings.simplefilter("ignore")
+cupy = types.ModuleType("cupy")
+cupy.__spec__, cupy.__version__ = importlib.machinery.ModuleSpec("cupy", None), "14"
+cupy.ndarray, cupy.arange, cupy.int32 = type("ndarray", (), {}), np.arange, np.int32
+runtime = types.SimpleNamespace(getDeviceCount=lambda: 1,
+                                getDeviceProperties=lambda i: {"name": b"fake"})
+cupy.cuda = types.SimpleNamespace(runtime=runtime)
+sys.modules["cupy"] = cupy
+cuda.is_available = lambda: True
+sys.modules["numba.cuda.cudaimpl"] = types.ModuleType("cudaimpl")
+import gpuseg
+assert gpuseg.device_info()["default"] == "cuda:0", gpuseg.device_info()
+if len(sys.argv) > 1:
+    gpuseg.set_device("cuda")
+child = os.fork()
+if child == 0:
+    try:
+        print(gpuseg.filters.threshold_otsu(np.arange(4, dtype=np.uint8)))
+        print(gpuseg.device_info()["default"])
+        gpuseg.set_device("cuda")
+    except gpuseg.BackendError as error:
+        print(error)
+    sys.stdout.flush()
+    os._exit(0)
+os.waitpid(child, 0)
+assert gpuseg.device_info()["default"] == "cuda:0"
+"""
+    for asked in ([], ["cuda"]):
+        told = subprocess.run(
+            [sys.executable, "-c", program, *asked], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        assert told[:-1] == ([] if asked else ["1", "cpu"])
+        assert "start it with 'spawn' or 'forkserver'" in told[-1]
 
 
 def test_device_info_is_complete():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -78,6 +79,50 @@ def test_a_forked_child_has_a_pool_of_its_own():
         ok = launch.slabs(lambda a, b: b - a, 9) == [3, 3, 3]
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_can_compile_and_load_whatever_other_threads_did_at_the_fork():
+    """A lock that a thread of the parent holds is never let go of in the child."""
+    program = """
+import os, signal, threading, time, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+import numba
+from gpuseg.accel import _costs
+from gpuseg.kernels import launch
+
+busy = threading.Event()
+lock = __import__("numba.core.compiler_lock", fromlist=["x"]).global_compiler_lock
+
+def hold():
+    with lock, launch._lock:
+        busy.set()
+        time.sleep(0.3)
+
+def load():
+    busy.set()
+    time.sleep(0.3)
+
+for way in (hold, load):
+    busy.clear()
+    thread = threading.Thread(target=way)
+    if way is load:
+        _costs.purse._loading = thread
+    thread.start()
+    busy.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        assert numba.njit(lambda x: x + 1)(1) == 2
+        assert sum(launch.slabs(lambda a, b: b - a, 50)) == 50
+        assert way is hold or not thread.is_alive()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, way
+    thread.join()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_thread_count(monkeypatch):

@@ -10,6 +10,7 @@ digest with certainty; several that did go unseen once in 2**64.
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import OrderedDict
@@ -100,6 +101,19 @@ def digest(x: np.ndarray) -> tuple | None:
 
 
 _device_copies: dict[int, Copies] = {}
+_of_the_parent: list[Copies] = []
+
+
+def _after_fork_in_child() -> None:
+    """Device memory is the parent's: neither used nor freed here."""
+    for kept in _device_copies.values():
+        kept._lock = threading.RLock()  # that of the parent may be held for ever
+        _of_the_parent.append(kept)
+    _device_copies.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def copies(device: int) -> Copies:

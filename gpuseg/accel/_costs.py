@@ -9,6 +9,7 @@ leave the interpreter to the one that loads.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import NamedTuple
@@ -152,5 +153,13 @@ class Purse:
             self._loading = threading.Thread(target=self._load)
             self._loading.start()
 
+    def wait(self) -> None:
+        """Let what is being loaded come to its end: a child of a fork could never load it."""
+        loading = self._loading
+        if loading is not None and loading is not threading.current_thread():
+            loading.join(60)
+
 
 purse = Purse()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lambda: purse.wait())

@@ -7,6 +7,7 @@ import functools
 import itertools
 import logging
 import math
+import os
 import threading
 import time
 from functools import partial
@@ -536,6 +537,8 @@ class _Cudnn:
 
 
 _cudnn = _Cudnn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: setattr(_cudnn, "_lock", threading.Lock()))
 
 
 def _best_layout(plan: _Plan) -> bool:

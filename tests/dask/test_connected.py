@@ -5,6 +5,8 @@ own that do so, chunks are held to it.
 """
 
 import math
+import multiprocessing
+import os
 import re
 import sys
 import tracemalloc
@@ -360,27 +362,32 @@ def test_nothing_is_computed_before_it_is_asked_for():
 def shelf(monkeypatch):
     """A place of their own for what waits between passes, a file from the first byte."""
     parked = pytest.importorskip("gpuseg._dask._parked")
-    shelf = parked._Shelf(None)
+    shelf = parked._Shelf()
     monkeypatch.setattr(parked, "ROOM", 0)
     monkeypatch.setattr(parked, "_shelf", shelf)
-    yield shelf
-    if shelf.file:
-        shelf.file.close()
+    return shelf
 
 
 @pytest.mark.parametrize("room", [0, 5000])
-def test_what_waits_between_passes_lies_in_a_file_that_shrinks(rng, monkeypatch, shelf, room):
-    monkeypatch.setattr("gpuseg._dask._parked.ROOM", room)
+def test_what_waits_between_passes_lies_in_a_file_that_goes(rng, monkeypatch, shelf, room):
+    parked = pytest.importorskip("gpuseg._dask._parked")
+    monkeypatch.setattr(parked, "ROOM", room)
     image = rng.standard_normal((24, 24, 24))
-    ends = []
-    read = shelf._read
-    monkeypatch.setattr(shelf, "_read", lambda *a: ends.append(shelf.end) or read(*a))
+    ends, files = [], []
+    read = parked._File.read
+
+    def noted(file, *args):
+        ends.append(file.end)
+        files.append(file)
+        return read(file, *args)
+
+    monkeypatch.setattr(parked._File, "read", noted)
     labels = measure.label(chunked(image > 0, (7, 8, 9)), connectivity=2)
     assert_same(labels, measure.label(image > 0, connectivity=2))
     assert len(ends) > 10
     assert max(ends) > 5000
-    assert (shelf.in_memory, shelf.in_file, shelf.end) == (0, 0, 0)
-    assert shelf.file.seek(0, 2) == 0
+    assert (shelf.in_memory, shelf.file) == (0, None)
+    assert all(file.opened.closed for file in files)
 
 
 def test_a_parked_value_takes_its_content_to_another_process():
@@ -392,6 +399,56 @@ def test_a_parked_value_takes_its_content_to_another_process():
     assert array.tolist() == [0, 1, 2, 3, 4]
     assert name == "name"
     array[0] = 7  # and can be written to
+
+
+@pytest.mark.parametrize("room", [0, 1 << 20])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_processes_of_a_fork_park_in_files_of_their_own(shelf, monkeypatch, room):
+    """Parents and children, before and after forks, each read what they parked themselves."""
+    parked = pytest.importorskip("gpuseg._dask._parked")
+    monkeypatch.setattr(parked, "ROOM", room)
+
+    def park(key):
+        return [parked.Parked(np.full(100_000, 1000 * key + i)) for i in range(20)]
+
+    def right(key, values):
+        return all((v.take() == 1000 * key + i).all() for i, v in enumerate(values))
+
+    context = multiprocessing.get_context("fork")
+    barrier, answers = context.Barrier(4), context.Queue()
+    early = park(0)
+
+    def grandchild():
+        late = park(9)
+        barrier.wait(60)
+        answers.put(right(9, late) and right(0, early))
+
+    def child(key):
+        mine = park(key)
+        below = context.Process(target=grandchild) if key == 1 else None
+        if below:
+            below.start()
+        del mine[::2]  # places that are free again
+        more = park(key + 3)
+        barrier.wait(60)
+        kept = all((v.take() == 1000 * key + 2 * i + 1).all() for i, v in enumerate(mine))
+        answers.put(kept and right(key + 3, more) and right(0, early))
+        if below:
+            below.join(60)
+
+    processes = [context.Process(target=child, args=(key,)) for key in (1, 2)]
+    for process in processes:
+        process.start()
+    late = park(7)
+    expected = right(0, early) and right(7, late)
+    barrier.wait(60)
+    assert expected
+    assert [answers.get(timeout=60) for _ in range(3)] == [True] * 3
+    for process in processes:
+        process.join(60)
+    assert right(0, early)
+    assert right(7, late)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_seed_winds_through_many_chunks(shape, method, rounds):
 
 def test_the_file_does_not_grow_with_the_rounds(monkeypatch, rounds):
     """What an old state leaves free takes a new one."""
-    shelf = _parked._Shelf(None)
+    shelf = _parked._Shelf()
     monkeypatch.setattr(_parked, "ROOM", 0)
     monkeypatch.setattr(_parked, "_shelf", shelf)
     path = snake((64, 48), 4)
@@ -107,11 +107,10 @@ def test_the_file_does_not_grow_with_the_rounds(monkeypatch, rounds):
     seed[0, 0] = 1
     found = same(seed, path * 1.0, 16)
     assert len(rounds) > 20
-    assert shelf.in_file == 12
-    assert seed.nbytes < shelf.end < 2 * seed.nbytes + 24 * 500
+    assert shelf.file.count == 12
+    assert seed.nbytes < shelf.file.end < 2 * seed.nbytes + 24 * 500
     del found
-    assert (shelf.in_file, shelf.end, shelf.free) == (0, 0, {})
-    shelf.file.close()
+    assert shelf.file is None
 
 
 def test_a_round_holds_few_layers_of_chunks(monkeypatch):
