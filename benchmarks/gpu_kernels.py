@@ -180,7 +180,7 @@ def regions(clock, images):
     clock("markov_random_field 2048^2", lambda: seg.markov_random_field(picture, 3), picture.size)
     mask = volume > 1
     clock("small objects", lambda: morphology.remove_small_objects(mask), mask.size)
-    clock("hysteresis in five steps", lambda: seg.hysteresis(volume, 1, 0.5, opening=1), mask.size)
+    clock("hysteresis in five steps", lambda: seg.hysteresis(volume, 0.5, 1, opening=1), mask.size)
     other = volume > 0.9
     clock("Dice coefficient", lambda: metrics.dice(mask, other), mask.size)
     clock("confusion matrix", lambda: metrics.confusion_matrix(mask, other), mask.size)

@@ -367,7 +367,7 @@ CASES: dict[str, Case] = {
         lambda i: (i.clean, 3), {"init": np.array([[0.2], [0.4], [0.8]]), **_STEPS}, **_SLOW
     ),
     "segmentation.guarded_threshold": Case(lambda i: (i.image, i.at(0.3, 0.6)), **_SLOW),
-    "segmentation.hysteresis": Case(lambda i: (i.image, *i.at(0.6, 0.4)), {"opening": 1}),
+    "segmentation.hysteresis": Case(lambda i: (i.image, *i.at(0.4, 0.6)), {"opening": 1}),
     "segmentation.kmeans": Case(
         lambda i: (i.clean, 4), {"init": np.array([[0.1], [0.3], [0.6], [0.8]]), **_STEPS}, **_SLOW
     ),

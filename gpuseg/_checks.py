@@ -221,6 +221,15 @@ def number(x, name: str, *, above=None, at_least=None, at_most=None, finite: boo
     return value
 
 
+def in_order(low, high) -> None:
+    """Refuse thresholds that are numbers in the wrong order; arrays may cross."""
+    if np.ndim(low) or np.ndim(high):
+        return
+    low, high = (t.item() if hasattr(t, "item") else t for t in (low, high))
+    if low > high:
+        raise ValueError(f"low must not be above high, got low={low} and high={high}")
+
+
 def integer(x, name: str, *, at_least=None, at_most=None) -> int:
     """A whole number in a range; bool does not count."""
     if isinstance(x, bool | np.bool_):

@@ -178,13 +178,11 @@ def _hysteresis(image, options, given):
     from . import filters, segmentation
 
     low, high = options.low, options.high
-    dark = options.side == "dark"
-    if dark or options.opening or options.max_distance is not None:
-        strict, loose = (low, high) if dark else (high, low)
+    if options.side == "dark" or options.opening or options.max_distance is not None:
         mask = segmentation.hysteresis(
             image,
-            strict,
-            loose,
+            low,
+            high,
             opening=options.opening or None,
             connectivity=options.connectivity,
             max_distance=options.max_distance,

@@ -303,7 +303,9 @@ def segment(
     ] = None,
     high: Annotated[
         float | None,
-        typer.Option(help="hysteresis, guarded: the upper one. (default of guarded: multi-Otsu's)"),
+        typer.Option(
+            help="hysteresis, guarded: the upper one, above --low. (guarded: multi-Otsu's)"
+        ),
     ] = None,
     opening: Annotated[
         int | None,
@@ -483,9 +485,12 @@ def volume(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="The threshold, by hand.")] = None,
     low: Annotated[
-        float | None, typer.Option(help="hysteresis: lower threshold; the strict one if dark.")
+        float | None,
+        typer.Option(help="hysteresis: lower threshold; the strict one if dark."),
     ] = None,
-    high: Annotated[float | None, typer.Option(help="hysteresis: the upper threshold.")] = None,
+    high: Annotated[
+        float | None, typer.Option(help="hysteresis: the upper threshold, above --low.")
+    ] = None,
     opening: Annotated[
         int | None,
         typer.Option(min=0, help="hysteresis: open the strict mask by a ball of this radius."),

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .._backend import array_namespace, is_cupy, is_dask, run
-from .._checks import as_array, bool_array, integer, number, real_array
+from .._checks import as_array, bool_array, in_order, integer, number, real_array
 from .._contracts import Exact, contract
 
 
@@ -21,8 +21,8 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     image : array of real numbers or bool, any shape of at least one axis
         NaN is above nothing.
     low, high : number or array that broadcasts to the shape of `image`
-        Thresholds, compared with a strict ``>`` as NumPy compares the image with them. `low` is
-        lowered to `high` where it is above it.
+        Thresholds, compared with a strict ``>`` as NumPy compares the image with them. Of numbers,
+        `low` must not be above `high`; an array is lowered to `high` where it is above it.
     connectivity : int, optional
         Voxels are neighbours that differ by at most one along each axis, and along at most this
         many axes: 1 (the default, and scikit-image's) up to the number of axes.
@@ -38,12 +38,19 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     ------
     TypeError, ValueError
         If `image` is not an array of real numbers or is empty; if `low` or `high` is not a number
-        or an array that fits, or is NaN; if `connectivity` is out of range.
+        or an array that fits, or is NaN; if `low` is above `high`; if `connectivity` is out of
+        range.
+
+    See Also
+    --------
+    gpuseg.segmentation.hysteresis : with an opening between the two, also for a dark foreground.
 
     Notes
     -----
     Equal to scikit-image's function bit for bit, but where rounding to a common type lifts `low`
     above `high`: what is above `high` is kept then, where scikit-image returns all the background.
+    It lowers a number that is above `high`, too, where here thresholds that are swapped are an
+    error.
 
     On the CPU it needs at most 1.4 bytes a voxel beside image and result, 0.3 where the sweeps end
     soon (2.3 and 0.2 where the result is packed). Besides, rows are padded to 64 voxels,
@@ -69,7 +76,10 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     """
     image = real_array(image)
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
+    given = low, high
     low, high = _threshold(low, "low", image), _threshold(high, "high", image)
+    # As they came, for integers past every type are on the way to infinity.
+    in_order(*(a if isinstance(a, int) else b for a, b in zip(given, (low, high))))
     low = _lower(low, high)
     native = [_native(t, image.dtype) for t in (low, high)]
     if any(t is None for t in native):

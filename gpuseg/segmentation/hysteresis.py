@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, bool_array, integer, number, option, real_array
+from .._checks import as_array, bool_array, in_order, integer, number, option, real_array
 from .._contracts import Exact, contract
 
 
@@ -24,8 +24,8 @@ class HysteresisSteps(NamedTuple):
 @contract(Exact(), nan="omit", infinity="value")
 def hysteresis(
     image,
-    high,
     low,
+    high,
     *,
     opening=None,
     connectivity=1,
@@ -35,9 +35,9 @@ def hysteresis(
 ):
     """Segment large clear structures, and the faint ones that hang on to them.
 
-    1. *strict*: the voxels beyond the strict threshold `high`;
+    1. *strict*: the voxels beyond the strict threshold: ``> high``, or ``< low`` if dark;
     2. *opened*: of these, without the objects that an opening removes as too small;
-    3. *loose*: the voxels beyond the loose threshold `low`;
+    3. *loose*: the voxels beyond the loose threshold: ``> low``, or ``< high`` if dark;
     4. *combined*: opened or loose;
     5. *connected*: of the combined voxels, those connected to an opened one.
 
@@ -45,9 +45,9 @@ def hysteresis(
     ----------
     image : array of real numbers, any shape of at least one axis
         NaN belongs to nothing.
-    high, low : number
-        The strict and the loose threshold. For a bright foreground `low` must not be above `high`
-        (voxels ``> high`` and ``> low``), for a dark one not below it (``< high`` and ``< low``).
+    low, high : number
+        The thresholds, the smaller number first, whatever the foreground: `low` must not be above
+        `high`. `high` is the strict one for a bright foreground, `low` for a dark one.
     opening : None, int or array, optional
         None keeps every strict voxel. A radius in voxels opens with a disk or ball of that
         radius, an array with that footprint.
@@ -71,7 +71,7 @@ def hysteresis(
     ------
     TypeError, ValueError
         For an `image` that is no array of real numbers or is empty, thresholds that are no numbers
-        or in the wrong order, and any other argument out of its range.
+        or of which `low` is above `high`, and any other argument out of its range.
 
     See Also
     --------
@@ -98,21 +98,16 @@ def hysteresis(
     """
     image = real_array(image)
     option(foreground, "foreground", ("bright", "dark"))
-    high, low = (number(t, name, finite=False) for t, name in ((high, "high"), (low, "low")))
-    if (low > high) if foreground == "bright" else (low < high):
-        raise ValueError(
-            f"low, the loose threshold, must not be "
-            f"{'above' if foreground == 'bright' else 'below'} high for a {foreground} foreground, "
-            f"got high={high} and low={low}"
-        )
+    low, high = (number(t, name, finite=False) for t, name in ((low, "low"), (high, "high")))
+    in_order(low, high)
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     if max_distance is not None:
         max_distance = integer(max_distance, "max_distance", at_least=0)
     return run(
         hysteresis,
         image,
-        high,
         low,
+        high,
         opening=_footprint(opening, image.ndim),
         connectivity=connectivity,
         max_distance=max_distance,

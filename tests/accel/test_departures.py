@@ -20,6 +20,11 @@ CALLS = {
     "past 2**53, filled": (FILL, (BIG, (0,), 7), {"tolerance": 0.0}),
     "cut to zero": (FLOOD, (np.array([4, 1]), (0,)), {"tolerance": 2.5}),
     "from NaN": (FLOOD, (np.array([np.nan, 1]), (0,)), {}),
+    "swapped": (
+        "skimage.filters.apply_hysteresis_threshold",
+        (np.array([1.0, 2, 3]), 2.5, 1.5),
+        {},
+    ),
     "below 0": (FLOOD, (np.array([1, 2]), (0,)), {"tolerance": -1}),
 }
 

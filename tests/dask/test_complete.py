@@ -157,7 +157,7 @@ CALLS = {
         segmentation.gaussian_mixture, n_components=2, random_state=0
     ),
     "segmentation.hysteresis": _one(
-        segmentation.hysteresis, high=180, low=100
+        segmentation.hysteresis, low=100, high=180
     ),
     "segmentation.kmeans": _one(segmentation.kmeans, n_clusters=3, random_state=0),
     "segmentation.mark_boundaries": lambda x: segmentation.mark_boundaries(x.image, x.labels),

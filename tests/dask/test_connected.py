@@ -321,7 +321,7 @@ def test_work_grows_with_the_number_of_chunks():
         lambda x: measure.label(x > 0),
         lambda x: measure.label((x > 0).astype(np.uint8)),
         lambda x: filters.apply_hysteresis_threshold(x, 0, 1),
-        lambda x: segmentation.hysteresis(x, 1, 0),
+        lambda x: segmentation.hysteresis(x, 0, 1),
         lambda x: segmentation.flood_fill(x, (0, 0, 0), 5, tolerance=1),
         lambda x: segmentation.clear_border((x > 0).astype(np.uint8)),
         lambda x: morphology.remove_small_objects(x > 0),

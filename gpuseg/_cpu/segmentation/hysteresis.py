@@ -9,8 +9,8 @@ from ..filters.hysteresis import flood_masks
 
 def hysteresis(
     image,
-    high,
     low,
+    high,
     *,
     opening,
     connectivity,
@@ -20,7 +20,7 @@ def hysteresis(
     flood=flood_masks,
     reach=None,
 ):
-    strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
+    strict, loose = beyond(image, low, high, foreground)
     opened = strict if opening is None else _opened(strict, opening)
     combined = opened | loose
     if max_distance is None:
@@ -29,6 +29,13 @@ def hysteresis(
         connected = (reach or _reached)(opened, combined, max_distance, connectivity)
     steps = HysteresisSteps(strict, opened, loose, combined, connected)
     return steps if return_steps else connected
+
+
+def beyond(image, low, high, foreground: str):
+    """What is beyond the strict threshold, and what beyond the loose one."""
+    if foreground == "bright":
+        return image > high, image > low
+    return image < low, image < high
 
 
 def _opened(mask, footprint):

@@ -7,8 +7,8 @@ from ..._cpu.segmentation import hysteresis as steps
 from ..filters.hysteresis import flood_masks
 
 
-def hysteresis(image, high, low, **how):
-    return steps.hysteresis(image, high, low, flood=flood_masks, reach=_reached, **how)
+def hysteresis(image, low, high, **how):
+    return steps.hysteresis(image, low, high, flood=flood_masks, reach=_reached, **how)
 
 
 def _reached(seeds, mask, distance: int, connectivity: int):

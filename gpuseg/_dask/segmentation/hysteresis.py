@@ -7,12 +7,13 @@ from functools import partial
 from scipy.ndimage import generate_binary_structure
 
 from ..._backend import array_namespace, ndimage
+from ..._cpu.segmentation.hysteresis import beyond
 from ...segmentation.hysteresis import HysteresisSteps
 from ..filters.hysteresis import flood_masks
 
 
-def hysteresis(image, high, low, *, opening, connectivity, max_distance, foreground, return_steps):
-    strict, loose = (image > t if foreground == "bright" else image < t for t in (high, low))
+def hysteresis(image, low, high, *, opening, connectivity, max_distance, foreground, return_steps):
+    strict, loose = beyond(image, low, high, foreground)
     opened = strict if opening is None else _opened(strict, opening)
     combined = opened | loose
     if max_distance is None:
