@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._backend import array_namespace, run
+from .._backend import run
 from .._checks import integer, number, option, real_array
 from .._contracts import Close, contract
 from .smoothing import MODES, gaussian
@@ -44,6 +44,12 @@ def threshold_local(
         For an image that is no array of real numbers or is empty, an even block size or one below
         1, an unknown method or mode, ``'generic'`` without a function.
 
+    Notes
+    -----
+    NaN makes the result NaN where it lies in the neighbourhood, and nowhere else (but for
+    ``'generic'``, where your function decides). So do infinities in a mean, while a median takes
+    them as values; a Gaussian spreads them as they are.
+
     References
     ----------
     .. [1] R.C. Gonzalez, R.E. Woods, "Digital image processing", chapter 10, Pearson, 2018.
@@ -62,12 +68,9 @@ def threshold_local(
     number(offset, "offset")
     if (method == "generic") != callable(param):
         raise ValueError(f"param must be a function for method='generic', got {param!r}")
-    xp = array_namespace(image)
-    single = image.dtype.kind == "f" and image.dtype.itemsize <= 4
-    image = image.astype(xp.float32 if single else xp.float64, copy=False)
     if method == "gaussian":
         sigma = tuple((b - 1) / 6 for b in block) if param is None else param
-        return gaussian(image, sigma, mode=mode, cval=cval) - offset
+        return gaussian(image, sigma, mode=mode, cval=cval, preserve_range=True) - offset
     return run(threshold_local, image, block, method, mode=mode, param=param, cval=cval) - offset
 
 
@@ -91,6 +94,14 @@ def threshold_niblack(image, window_size=15, k=0.2):
     ------
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, or an even window.
+
+    Notes
+    -----
+    Sums are in float64, of differences to a mean nearby: a small spread of large values is not
+    lost, as it is in scikit-image's for float32. What is NaN or infinite makes the result NaN
+    where it lies in the window, and nowhere else.
+
+    Of a Dask array the result is lazy; for any chunks it is the same to 1e-6 of the values.
 
     References
     ----------
@@ -132,6 +143,14 @@ def threshold_sauvola(image, window_size=15, k=0.2, r=None):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, an even window, or an `r` that
         is not above zero.
+
+    Notes
+    -----
+    Sums are in float64, of differences to a mean nearby: a small spread of large values is not
+    lost, as it is in scikit-image's for float32. What is NaN or infinite makes the result NaN
+    where it lies in the window, and nowhere else.
+
+    Of a Dask array the result is lazy; for any chunks it is the same to 1e-6 of the values.
 
     References
     ----------

@@ -49,15 +49,35 @@ def median(image, footprint, *, mode, cval, behavior):
         from skimage.filters import median as peer
 
         return peer(image, footprint, behavior="rank")
-    nd = ndimage(image)
     image, dtype = (image.view("u1"), bool) if image.dtype == bool else (image, image.dtype)
     if image.dtype == np.float16:
         image = image.astype(np.float32)
     if footprint is None:
-        result = nd.median_filter(image, size=3, mode=mode, cval=cval)
+        result = median_of(image, mode, cval, size=3)
     else:
-        result = nd.median_filter(image, footprint=footprint != 0, mode=mode, cval=cval)
+        result = median_of(image, mode, cval, footprint=footprint != 0)
     return result.astype(dtype, copy=False)
+
+
+def median_of(image, mode, cval, **window):
+    """The median in each window, a `size` or a `footprint`; NaN where a window holds one."""
+    nd = ndimage(image)
+    image, nan = without_nan(image)
+    result = nd.median_filter(image, mode=mode, cval=cval, **window)
+    if nan is not None:
+        # The same windows on what is NaN.
+        there = nd.maximum_filter(nan.view("u1"), mode=mode, cval=0, **window)
+        result[there != 0] = math.nan
+    return result
+
+
+def without_nan(image):
+    """The image with zeros in the place of NaN, and where these were: None if there is none."""
+    xp = array_namespace(image)
+    if image.dtype.kind != "f" or not math.isnan(image.min()):
+        return image, None
+    nan = xp.isnan(image)
+    return xp.where(nan, image.dtype.type(0), image), nan
 
 
 def subtract_background(image, sigma, *, method, smooth, foreground):
@@ -73,7 +93,7 @@ def flattened(gaussian, image, sigma, method, smooth, foreground):
             values, (sigma,) * values.ndim, mode="nearest", cval=0, preserve_range=True, truncate=4
         )
     elif method == "median":
-        background = nd.median_filter(values, footprint=_ball(values, radius), mode="nearest")
+        background = median_of(values, "nearest", 0, footprint=_ball(values, radius))
     elif method == "closing":
         filtered = nd.grey_closing if foreground == "dark" else nd.grey_opening
         background = filtered(values, footprint=_ball(values, radius), mode="nearest")
@@ -83,7 +103,7 @@ def flattened(gaussian, image, sigma, method, smooth, foreground):
         background = peer(-values, radius=sigma) if inverted else peer(values, radius=sigma)
         background = -background if inverted else background
     if smooth is not None:
-        values = nd.median_filter(values, footprint=_ball(values, smooth), mode="nearest")
+        values = median_of(values, "nearest", 0, footprint=_ball(values, smooth))
     return values - background, background
 
 

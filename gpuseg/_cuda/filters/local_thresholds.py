@@ -1,26 +1,23 @@
-"""Local thresholds by cuCIM, in floating-point numbers: it takes float32 where scikit-image takes
-float64."""
+"""Local thresholds on the device, by the same code."""
 
-from skimage.util import dtype_limits
-
-from ..._backend import Unserved
+from ..._backend import Unserved, array_namespace, cuda_stream
 from ..._cpu.filters import local_thresholds as shared
-from ..._cpu.filters.smoothing import floating
+from ...kernels.windows import local_cuda
 
 
 def threshold_local(image, block_size, method, *, mode, param, cval):
     if method == "generic":
         raise Unserved("method='generic' calls a function of the CPU")
-    values = floating(image, preserve_range=True)
-    return shared.threshold_local(values, block_size, method, mode=mode, param=param, cval=cval)
+    return shared.by_neighbours(_local, image, block_size, method, mode, cval)
 
 
 def threshold_niblack(image, window_size, k):
-    return shared.threshold_niblack(floating(image, preserve_range=True), window_size, k)
+    return shared.niblack(_local, image, window_size, k)
 
 
 def threshold_sauvola(image, window_size, k, r):
-    if r is None:
-        low, high = dtype_limits(image, clip_negative=False)
-        r = (high - low) / 2
-    return shared.threshold_sauvola(floating(image, preserve_range=True), window_size, k, r)
+    return shared.sauvola(_local, image, window_size, k, r)
+
+
+def _local(image, *args, scale):
+    local_cuda(array_namespace(image), image, *args, scale=scale, stream=cuda_stream(image))

@@ -27,6 +27,5 @@ def threshold_sauvola(image, window_size, k, r):
 
 
 def _by_moments(function, image, window_size, **options):
-    # The sums of a window are differences of sums that begin one voxel before it.
-    depth = [size // 2 + 1 for size in window_size]
+    depth = [size // 2 for size in window_size]
     return local(function, image, depth=depth, window_size=window_size, **options)
