@@ -61,6 +61,11 @@ def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode, an `out` of another shape.
 
+    Notes
+    -----
+    NaN makes those voxels NaN in whose neighbourhood it lies, and no others. Infinities are the
+    least and the greatest of values.
+
     References
     ----------
     .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
@@ -103,6 +108,11 @@ def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode, an `out` of another shape.
+
+    Notes
+    -----
+    NaN makes those voxels NaN in whose neighbourhood it lies, and no others. Infinities are the
+    least and the greatest of values.
 
     References
     ----------
@@ -147,6 +157,11 @@ def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode, an `out` of another shape.
 
+    Notes
+    -----
+    NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
+    no others. Infinities are the least and the greatest of values.
+
     References
     ----------
     .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
@@ -190,6 +205,11 @@ def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode, an `out` of another shape.
 
+    Notes
+    -----
+    NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
+    no others. Infinities are the least and the greatest of values.
+
     References
     ----------
     .. [1] J. Serra, "Image analysis and mathematical morphology", Academic Press, 1982.
@@ -232,6 +252,11 @@ def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode, an `out` of another shape.
+
+    Notes
+    -----
+    NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
+    no others. Infinities are the least and the greatest of values.
 
     References
     ----------

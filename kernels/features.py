@@ -4,6 +4,9 @@ CPU: row by row, in flat loops over buffers of a row that stay in the cache. Non
 compiler contract or reorder sums: a voxel gets the same bits wherever it lies in its row. CUDA: a
 thread a voxel.
 
+Derivatives are small differences of values that may be large: they are taken in float64, of a
+smoothed image in float64, and rounded once, to the type of the result.
+
 Eigenvalues are in closed form, in float64 for any dtype. Matrices come as their diagonal, then
 the other elements row by row: 00, 11, 01 in 2-D and 00, 11, 22, 01, 02, 12 in 3-D.
 """
@@ -113,17 +116,17 @@ def derive_cpu(blurred, mode: str, places, out):
     Hessian's eigenvalues; -1 for what is not wanted.
     """
     volume, ndim = _volume(blurred.shape)
-    source, planes, kind = blurred.reshape(-1), out.reshape(len(out), -1), out.dtype.type
+    source, planes = blurred.reshape(-1), out.reshape(len(out), -1)
     rows, how = volume[0] * volume[1], MODES.index(mode)
     sobel, laplace, hessian = places
     if sobel >= 0:
-        scale = kind(0.25 ** (ndim - 1) / math.sqrt(ndim))
+        scale = 0.25 ** (ndim - 1) / math.sqrt(ndim)
         launch.slabs(gradient_rows, rows, source, volume, ndim, how, scale, sobel, planes)
     if laplace >= 0:
-        centre = kind(2 * ndim)
+        centre = 2.0 * ndim
         launch.slabs(laplace_rows, rows, source, volume, ndim, how, centre, laplace, planes)
     if hessian >= 0:
-        launch.slabs(hessian_rows, rows, source, volume, ndim, kind(0.5), hessian, planes)
+        launch.slabs(hessian_rows, rows, source, volume, ndim, 0.5, hessian, planes)
 
 
 def products_cpu(values, mode: str, out):
@@ -131,7 +134,7 @@ def products_cpu(values, mode: str, out):
     volume, ndim = _volume(values.shape)
     launch.slabs(
         gradient_rows, volume[0] * volume[1], values.reshape(-1), volume, ndim, MODES.index(mode),
-        out.dtype.type(1), _PRODUCTS, out.reshape(len(out), -1),
+        1.0, _PRODUCTS, out.reshape(len(out), -1),
     )  # fmt: skip
 
 
@@ -154,13 +157,13 @@ def _copy(a, out):
 @_compiled
 def _sum(a, b, c, out):
     for i in range(out.size):
-        out[i] = a[i] + (b[i] + b[i]) + c[i]
+        out[i] = np.float64(a[i]) + 2.0 * np.float64(b[i]) + np.float64(c[i])
 
 
 @_compiled
 def _difference(a, b, out):
     for i in range(out.size):
-        out[i] = b[i] - a[i]
+        out[i] = np.float64(b[i]) - np.float64(a[i])
 
 
 @_compiled
@@ -250,11 +253,11 @@ def _solve(work, count, ndim):
 def gradient_rows(first, last, source, volume, ndim, mode, scale, plane, out):
     """Rows [first, last) of the gradient by Sobel's kernels: its magnitude, or the products."""
     depth, height, n = volume
-    nothing = np.zeros(n, out.dtype)
+    nothing = np.zeros(n, source.dtype)
     # Smoothed along two axes, or smoothed along one and changing along another; and for each of
     # three rows, smoothed along z and changing along z.
-    work = np.zeros((9, n + 2), out.dtype)
-    gradient = np.zeros((3, n), out.dtype)
+    work = np.zeros((9, n + 2))
+    gradient = np.zeros((3, n))
     for r in range(first, last):
         z, y = r // height, r % height
         z0, z1 = outside_cpu(z - 1, depth, mode), outside_cpu(z + 1, depth, mode)
@@ -292,8 +295,8 @@ def gradient_rows(first, last, source, volume, ndim, mode, scale, plane, out):
 @_compiled
 def laplace_rows(first, last, source, volume, ndim, mode, centre, plane, out):
     depth, height, n = volume
-    nothing = np.zeros(n, out.dtype)
-    padded = np.empty(n + 2, out.dtype)
+    nothing = np.zeros(n, source.dtype)
+    padded = np.empty(n + 2, source.dtype)
     for r in range(first, last):
         z, y = r // height, r % height
         _copy(source[r * n : (r + 1) * n], padded[1 : n + 1])
@@ -311,9 +314,9 @@ def laplace_rows(first, last, source, volume, ndim, mode, centre, plane, out):
 def hessian_rows(first, last, source, volume, ndim, half, plane, out):
     """Rows [first, last) of the eigenvalues of second derivatives."""
     depth, height, n = volume
-    nothing = np.zeros(n, out.dtype)
-    slope = np.empty(n, out.dtype)
-    second = np.empty((6, n), out.dtype)
+    nothing = np.zeros(n, source.dtype)
+    slope = np.empty(n, source.dtype)
+    second = np.empty((6, n), source.dtype)
     work = np.empty(9 * BATCH, np.float64)
     yy, xx, yx = (0, 1, 2) if ndim == 2 else (1, 2, 5)
     for r in range(first, last):
@@ -394,19 +397,16 @@ def _launched(count: int) -> tuple[int, int]:
 def derive_cuda(blurred, shape, mode: str, places, out, stream=0):
     """As `derive_cpu`, of flat arrays."""
     volume, ndim = _volume(shape)
-    kind = out.dtype.type
     config = (*_launched(blurred.size), stream)
     how = MODES.index(mode)
     sobel, laplace, hessian = places
     if sobel >= 0:
-        scale = kind(0.25 ** (ndim - 1) / math.sqrt(ndim))
+        scale = 0.25 ** (ndim - 1) / math.sqrt(ndim)
         launch.start(sobel_voxels, *config, blurred, volume, ndim, how, scale, sobel, out)
     if laplace >= 0:
-        launch.start(
-            laplace_voxels, *config, blurred, volume, ndim, how, kind(2 * ndim), laplace, out
-        )
+        launch.start(laplace_voxels, *config, blurred, volume, ndim, how, 2.0 * ndim, laplace, out)
     if hessian >= 0:
-        launch.start(hessian_voxels, *config, blurred, volume, ndim, kind(0.5), hessian, out)
+        launch.start(hessian_voxels, *config, blurred, volume, ndim, 0.5, hessian, out)
 
 
 def products_cuda(values, shape, mode: str, out, stream=0):
@@ -432,8 +432,8 @@ def _around(i, n, mode):
 def _at(source, z, y, x, volume):
     """The value at a place, zero for nowhere."""
     if z < 0 or y < 0 or x < 0:
-        return source.dtype.type(0)
-    return source[np.uint64((z * volume[1] + y) * volume[2] + x)]
+        return 0.0
+    return np.float64(source[np.uint64((z * volume[1] + y) * volume[2] + x)])
 
 
 @cuda.jit(device=True)
@@ -573,15 +573,15 @@ def eigenvalue_voxels(diagonal, others):
 
 def cuda_signatures():
     """(kernel, argument types, most registers a thread may take) of the main dtypes."""
-    volume, count = types.UniTuple(types.int64, 3), types.int64
-    listed = []
-    for real in (types.float32, types.float64):
+    volume, count, double = types.UniTuple(types.int64, 3), types.int64, types.float64
+    blurred, listed = double[::1], []
+    for real in (types.float32, double):
         line, planes = real[::1], real[:, ::1]
         listed += [
-            (sobel_voxels, (line, volume, count, count, real, count, planes), 128),
+            (sobel_voxels, (blurred, volume, count, count, double, count, planes), 128),
             (product_voxels, (line, volume, count, count, planes), 128),
-            (laplace_voxels, (line, volume, count, count, real, count, planes), 128),
-            (hessian_voxels, (line, volume, count, real, count, planes), 128),
+            (laplace_voxels, (blurred, volume, count, count, double, count, planes), 128),
+            (hessian_voxels, (blurred, volume, count, double, count, planes), 128),
             (eigenvalue_voxels, (planes, planes), 128),
         ]
     return listed

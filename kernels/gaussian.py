@@ -57,7 +57,7 @@ def passes(shape, kernels):
 
 
 def convolve_cpu(values, kernels, mode: str, cval, out):
-    """Filter the C-contiguous `values` into `out` of the same float dtype and shape.
+    """Filter the C-contiguous `values` into `out` of their shape, in the float dtype of `out`.
 
     `kernels` holds for each axis the centre and one side of its kernel, or one number for none.
     """
@@ -118,14 +118,14 @@ def _scale(out, a, w):
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _pair(out, a, b, w):
     for i in range(out.size):
-        out[i] += w * (a[i] + b[i])
+        out[i] += w * a[i] + w * b[i]
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
 def _pairs4(out, a0, b0, w0, a1, b1, w1, a2, b2, w2, a3, b3, w3):
     for i in range(out.size):
-        out[i] += (w0 * (a0[i] + b0[i]) + w1 * (a1[i] + b1[i])) + (
-            w2 * (a2[i] + b2[i]) + w3 * (a3[i] + b3[i])
+        out[i] += ((w0 * a0[i] + w0 * b0[i]) + (w1 * a1[i] + w1 * b1[i])) + (
+            (w2 * a2[i] + w2 * b2[i]) + (w3 * a3[i] + w3 * b3[i])
         )
 
 
@@ -174,10 +174,10 @@ def filter_bands(
     radius, pad = across.size - 1, along.size - 1
     width, margin = length * step, pad * step
     wide = width + 2 * margin
-    padded = np.empty((band + 2 * radius) * wide, values.dtype)
+    padded = np.empty((band + 2 * radius) * wide, out.dtype)
     # The last filter reads as far beyond the band's rows as it pads them.
-    half = np.zeros(band * wide + 2 * margin, values.dtype)
-    done = np.empty(band * wide, values.dtype)
+    half = np.zeros(band * wide + 2 * margin, out.dtype)
+    done = np.empty(band * wide, out.dtype)
     for b in range(first, last):
         plane = (b // bands) * height * width
         top = (b % bands) * band
@@ -309,8 +309,9 @@ def _share(count: int, most: int) -> int:
 def convolve_cuda(values, spans, mode: str, cval, out, scratch, stream=0):
     """Filter flat `values` into `out`, a pass for each (outer, n, inner, kernel) of `spans`.
 
-    Kernels lie on the device. `scratch` is as large as `out`; passes alternate between the two so
-    that the last one writes `out`. With one pass it may be anything.
+    Kernels lie on the device, in the type of `out`, which may be wider than that of `values`.
+    `scratch` is as `out`; passes alternate between the two so that the last one writes `out`. With
+    one pass it may be anything.
     """
     if out.size == 0:
         return
@@ -353,11 +354,11 @@ def convolve_tiles(
     The tile is put into shared memory with what lies beyond its ends. Of it a thread holds the
     elements that RUN taps need for its run, so that each is read once for all of them.
     """
-    tile = cuda.shared.array(TILE, values.dtype)
-    taps = cuda.shared.array(TAPS, values.dtype)
-    total = cuda.local.array(RUN, values.dtype)
-    window = cuda.local.array(WINDOW, values.dtype)
-    batch = cuda.local.array(BATCH, values.dtype)
+    tile = cuda.shared.array(TILE, out.dtype)
+    taps = cuda.shared.array(TAPS, out.dtype)
+    total = cuda.local.array(RUN, out.dtype)
+    window = cuda.local.array(WINDOW, out.dtype)
+    batch = cuda.local.array(BATCH, out.dtype)
     columns, runs = np.int32(cuda.blockDim.x), np.int32(cuda.blockDim.y)
     column, run = np.int32(cuda.threadIdx.x), np.int32(cuda.threadIdx.y)
     line, lines = np.int32(cuda.threadIdx.z), np.int32(cuda.blockDim.z)
@@ -493,28 +494,39 @@ def convolve_axis(values, length, inner, kernel, mode, cval, out):
         total = kernel[0] * values[element]
         if radius <= at < length - radius:
             for k in range(1, radius + 1):
-                total += kernel[k] * (values[element - k * inner] + values[element + k * inner])
+                total += kernel[k] * values[element - k * inner]
+                total += kernel[k] * values[element + k * inner]
         else:
             for k in range(1, radius + 1):
-                total += kernel[k] * (
-                    _tap(values, base, at - k, length, inner, mode, cval)
-                    + _tap(values, base, at + k, length, inner, mode, cval)
-                )
+                total += kernel[k] * _tap(values, base, at - k, length, inner, mode, cval)
+                total += kernel[k] * _tap(values, base, at + k, length, inner, mode, cval)
         out[element] = total
 
 
 def cuda_signatures():
     """(kernel, argument types, most registers a thread may take) of the main dtypes."""
     index, count, small = types.int64, types.uint32, types.int32
+    single, double = types.float32, types.float64
     listed = []
-    for real in (types.float32, types.float64):
-        line = real[::1]
+    for given, real in ((single, single), (double, double), (single, double)):
+        line, kernel = given[::1], real[::1]
         listed += [
             (
                 convolve_tiles,
-                (line, index, index, index, *[count] * 3, *[small] * 2, line, index, real, line),
-                80 if real is types.float32 else 128,
+                (
+                    line,
+                    index,
+                    index,
+                    index,
+                    *[count] * 3,
+                    *[small] * 2,
+                    kernel,
+                    index,
+                    real,
+                    kernel,
+                ),
+                80 if real is single else 128,
             ),
-            (convolve_axis, (line, index, index, line, index, real, line), 64),
+            (convolve_axis, (line, index, index, kernel, index, real, kernel), 64),
         ]
     return listed

@@ -182,3 +182,236 @@ def test_a_reconstruction_refuses_nan_before_any_work(backend, shape, dtype):
             given = {"seed": image, "mask": image} | {key: with_one(image, np.nan)}
             with pytest.raises(ValueError, match=f"{key} holds NaN"):
                 morphology.reconstruction(**given, method=method)
+
+
+# --- what stays within its window -------------------------------------------------------------
+
+# How far a result sees, and what is given beside the image where the case's own arguments see too
+# far.
+GREY = {"footprint": morphology.disk(2)}
+SMALL = {"window_size": 5}
+WINDOWS = {
+    "filters.difference_of_gaussians": [({"low_sigma": 0.5, "high_sigma": 1}, 4)],
+    "filters.gaussian": [({"sigma": 1, "mode": mode}, 4) for mode in ("nearest", "wrap")],
+    "filters.laplace": [({}, 1)],
+    "filters.median": [(GREY, 2), ({}, 1)],
+    "filters.subtract_background": [
+        ({"sigma": 1, "method": "gaussian"}, 4),
+        ({"sigma": 2, "method": "median"}, 2),
+        ({"sigma": 2, "method": "closing"}, 4),
+        ({"sigma": 2, "method": "closing", "foreground": "dark"}, 4),
+        ({"sigma": 2, "method": "rolling_ball"}, 2),
+        ({"sigma": 1, "method": "median", "smooth": 2}, 2),
+    ],
+    "filters.threshold_local": [
+        ({"block_size": 5, "method": method, "mode": mode}, reach)
+        for method, reach in (("gaussian", 3), ("mean", 2), ("median", 2))
+        for mode in ("reflect", "wrap")
+    ],
+    "filters.threshold_niblack": [(SMALL, 2), ({"window_size": (5, 3)}, 2)],
+    "filters.threshold_sauvola": [(SMALL, 2)],
+    "morphology.closing": [(GREY, 4), ({"mode": "max"}, 2)],
+    "morphology.dilation": [(GREY, 2), ({"mode": "wrap"}, 1)],
+    "morphology.erosion": [(GREY, 2), ({"mode": "constant"}, 1)],
+    "morphology.opening": [(GREY, 4), ({"mode": "min"}, 2)],
+    "morphology.white_tophat": [(GREY, 4)],
+    "segmentation.mark_boundaries": [({"label_img": np.eye(24, 20, dtype=int)}, 0)],
+} | {
+    f"filters.{name}{along}": [({}, 1)]
+    for name in ("prewitt", "scharr", "sobel")
+    for along in ("", "_h", "_v")
+}
+IN_TABLES = {"estimators.forest_predict", "estimators.quantile_places", "estimators.robust_scale"}
+OTHERS = {"measure.find_contours", "measure.regionprops_table"}
+LOCAL = [
+    pytest.param(name, options, reach, id=f"{name}-{i}")
+    for name, calls in WINDOWS.items()
+    for i, (options, reach) in enumerate(calls)
+]
+
+
+def test_every_local_function_has_a_window():
+    assert WINDOWS.keys() | IN_TABLES | OTHERS == set(named("local"))
+
+
+def window(shape, place, reach, *, wrap):
+    """The box around a voxel."""
+    far = [abs(np.arange(n) - p) for n, p in zip(shape, place)]
+    far = [np.minimum(d, len(d) - d) if wrap else d for d in far]
+    return np.all(np.meshgrid(*[d <= reach for d in far], indexing="ij"), axis=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*invalid value:RuntimeWarning")  # of infinities
+@pytest.mark.parametrize("place", [(12, 10), (0, 19)], ids=str)
+@pytest.mark.parametrize(("name", "options", "reach"), LOCAL)
+def test_nan_stays_in_its_window(backend, name, options, reach, place):
+    function = FUNCTIONS[name]
+
+    def call(image):
+        return function(image, **options)
+
+    image = inputs(2).image
+    clean = call(image)
+    inside = window(image.shape, place, reach, wrap=options.get("mode") == "wrap")
+    for value in (np.nan, np.inf, -np.inf):
+        if not np.isnan(value) and function.infinity == "value":
+            continue
+        changed = image.copy()
+        changed[place] = value
+        found = call(changed)
+        spoilt = np.isnan(found) if np.isnan(value) else ~np.isfinite(found)
+        assert spoilt[place].all() or np.isinf(value) or reach == 1
+        assert not spoilt[~inside].any()
+        np.testing.assert_array_equal(found[~inside], clean[~inside])
+        if np.isnan(value):
+            np.testing.assert_array_equal(found[~spoilt], clean[~spoilt])
+        if backend == "cpu" and np.isnan(value):
+            # Nothing is hidden: what a number in this place would change is NaN.
+            for number in (-100, 100):
+                other = image.copy()
+                other[place] = number
+                assert np.isnan(found[call(other) != clean]).all()
+        if backend == "cpu" and has_dask_form(name):
+            for chunks in (5, (7, 20), 40):
+                lazy = computed(call(lazily({"image": changed}, chunks)["image"]))
+                np.testing.assert_array_equal(np.isnan(lazy), np.isnan(found))
+                assert function.contract.compare(lazy, found).passed
+
+
+@pytest.mark.parametrize("name", sorted(IN_TABLES))
+def test_nan_stays_in_its_row(backend, name):
+    given = call_of(name)
+    clean = FUNCTIONS[name](**given)
+    changed = FUNCTIONS[name](**given | {"X": with_one(given["X"], np.nan)})
+    row = len(clean) // 2
+    np.testing.assert_array_equal(np.delete(changed, row, 0), np.delete(clean, row, 0))
+    if name == "estimators.forest_predict":  # it goes where values that are missing go
+        assert np.isfinite(changed).all()
+    else:
+        expected = with_one(np.zeros_like(clean), np.nan)
+        np.testing.assert_array_equal(np.isnan(changed), np.isnan(expected))
+
+
+def test_nan_is_in_the_region_that_has_it(backend):
+    labels = np.repeat([[1, 1, 2, 2, 0]], 3, axis=0)
+    image = np.arange(15.0).reshape(3, 5)
+    properties = ("label", "area", "intensity_mean", "intensity_max", "intensity_min")
+    clean = FUNCTIONS["measure.regionprops_table"](labels, image, properties)
+    for place in ((1, 0), (1, 4)):
+        changed = image.copy()
+        changed[place] = np.nan
+        found = FUNCTIONS["measure.regionprops_table"](labels, changed, properties)
+        for key in properties:
+            spoilt = [place == (1, 0) and key.startswith("intensity"), False]
+            np.testing.assert_array_equal(np.isnan(found[key]), spoilt)
+            np.testing.assert_array_equal(found[key][1], clean[key][1])
+
+
+def test_nan_parts_a_contour(backend):
+    image = np.zeros((9, 20))
+    image[4:] = 1
+    (line,) = FUNCTIONS["measure.find_contours"](image, 0.5)
+    image[4, 10] = np.nan
+    parts = FUNCTIONS["measure.find_contours"](image, 0.5)
+    found = np.concatenate(parts)
+    assert len(parts) == 2
+    assert np.isfinite(found).all()
+    far = line[abs(line[:, 1] - 10) > 1]
+    assert {tuple(p) for p in far} == {tuple(p) for p in found if abs(p[1] - 10) > 1}
+
+
+# --- infinities that are values ---------------------------------------------------------------
+
+VALUES = [name for name, function in FUNCTIONS.items() if function.infinity == "value"]
+
+
+@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinity_is_a_value_beyond_all_others(backend, name, sign):
+    given = call_of(name)
+    key = arrays(given)[0]
+    if name == "morphology.reconstruction":
+        key = "mask" if sign > 0 else "seed"
+
+    def results(value):
+        found = FUNCTIONS[name](**given | {key: with_one(given[key], sign * value)})
+        parts = found if isinstance(found, tuple) else (found,)
+        if name == "filters.threshold_by_objects":
+            parts = found.threshold, found.fitting
+        return [np.asarray(part, float) for part in parts]
+
+    far = np.float32(3e37)
+    if name == "filters.threshold_by_objects":  # thresholds are tried between finite values
+        far = sign * float(given[key].max() if sign > 0 else given[key].min())
+        if backend == "sim":
+            return  # a minute each
+    for found, huge in zip(results(np.inf), results(far), strict=True):
+        with np.errstate(invalid="ignore"):
+            expected = np.where(abs(huge) > 1e36, np.sign(huge) * np.inf, huge)
+        np.testing.assert_array_equal(found, expected)
+
+
+# --- what is left out -------------------------------------------------------------------------
+
+
+def with_holes(image):
+    changed = image.astype(np.float32)
+    changed[3, 4:7] = changed[20, 1] = np.nan
+    return changed
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("name", [n for n in named("omit") if "threshold_" in n or "hist" in n])
+def test_what_is_omitted_takes_no_part(backend, name, lazy):
+    """The answer for an image is that for its other values in a row."""
+    function, given = FUNCTIONS[name], call_of(name)
+    image = with_holes(given.pop("image"))
+    if name in {"filters.apply_hysteresis_threshold", "filters.threshold_by_objects"}:
+        return  # below
+    expected = function(image[~np.isnan(image)], **given)
+    if lazy:
+        image = lazily({"image": image})["image"]
+    found = computed(function(image, **given, nan="omit"))
+    for one, other in zip(np.atleast_1d(found), np.atleast_1d(expected), strict=True):
+        # Of a mean the sums of chunks are in another order.
+        rtol = 1e-6 if name == "filters.threshold_mean" else 0
+        np.testing.assert_allclose(one, other, rtol=rtol)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "filters.apply_thresholds",
+        "filters.compare_thresholds",
+        "filters.threshold_by_objects",
+        *sorted(ALWAYS_OMIT),
+    ],
+)
+def test_what_is_omitted_is_in_no_mask(backend, name, lazy):
+    """As if it were below all values, or as far as can be from the seed of a flood."""
+    function, given = FUNCTIONS[name], call_of(name)
+    image = with_holes(given.pop("image"))
+    low = -np.float32(3e38)
+    if backend == "sim" and (lazy or name == "filters.threshold_by_objects"):
+        return  # a minute each
+    if name == "filters.threshold_by_objects":  # thresholds are tried from the least value on
+        low = np.nanmin(image)
+    options = {} if name in ALWAYS_OMIT else {"nan": "omit"}
+    if name == "filters.compare_thresholds":
+        expected = function(image[~np.isnan(image)], **given)
+    else:
+        expected = function(np.where(np.isnan(image), low, image), **given)
+    if lazy and not has_dask_form(name):
+        return
+    image = lazily({"image": image})["image"] if lazy else image
+    found = computed(function(image, **given, **options))
+    if name == "filters.compare_thresholds":
+        columns = ["method", "value"]
+        np.testing.assert_array_equal(found[columns], expected[columns])
+    elif name == "filters.threshold_by_objects":
+        assert found.threshold == expected.threshold
+    elif name == "segmentation.flood_fill":
+        np.testing.assert_array_equal(np.nan_to_num(found, nan=low), expected)
+    else:
+        np.testing.assert_array_equal(found, expected)

@@ -247,6 +247,62 @@ def test_edges_along_axes_in_three_dimensions(backend, rng, name):
         getattr(filters, f"{name}_h")(image)
 
 
+# --- small changes of large values, and the largest ones ---------------------------------------
+
+
+@pytest.mark.parametrize(("dtype", "level"), [("u2", 5e4), ("f4", 5e4), ("f4", 1e6), ("f8", 1e12)])
+@pytest.mark.parametrize("shape", [(19,), (13, 14), (5, 6, 7)])
+def test_small_changes_of_large_values(backend, rng, shape, dtype, level):
+    """As with the level taken off first, in float64, to what the values themselves are known to."""
+    if backend == "sim":
+        shape = shape[:2]
+    image = (level + rng.normal(0, 9, shape).round()).astype(dtype)
+    exact = image.astype("f8") - level
+    unit = 1 / np.iinfo(dtype).max if dtype == "u2" else 1.0
+    known = np.spacing(np.asarray(level, "f4" if dtype == "f4" else "f8"))
+    for name, args, scaled in (
+        ("difference_of_gaussians", (1,), True),
+        ("difference_of_gaussians", (2, 3), True),
+        ("subtract_background", (2,), False),
+        ("subtract_background", (2, "median"), False),
+        ("subtract_background", (2, "closing"), False),
+        ("sobel", (), True),
+        ("scharr", (), True),
+        ("prewitt", (), True),
+        ("laplace", (), True),
+    ):
+        function = getattr(filters, name)
+        found, expected = function(image, *args), function(exact, *args)
+        expected = expected * unit if scaled else expected
+        rounded = dtype == "f8"  # the smoothed image itself is
+        atol = 20 * known if rounded else 1e-6 * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=atol, err_msg=name)
+    for name in ("niblack", "sauvola"):
+        function = getattr(filters, f"threshold_{name}")
+        options = {"k": 3.0, "r": 9.0} if name == "sauvola" else {"k": 3.0}
+        expected = function(image.astype("f8"), 3, **options)
+        atol = 1e-6 * level if name == "sauvola" else 2 * known
+        np.testing.assert_allclose(function(image, 3, **options), expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(40,), (30, 33), (9, 10, 11)])
+def test_the_largest_values(backend, rng, shape, dtype):
+    largest = np.finfo(dtype).max
+    if backend == "sim":
+        shape = tuple(n // 3 for n in shape)
+    image = (rng.random(shape) * 0.2 + 0.79).astype(dtype)
+    for sigma in (0.7, 2, 5):
+        expected = filters.gaussian(image, sigma)
+        found = filters.gaussian(image * largest, sigma)
+        np.testing.assert_allclose(found / largest, expected, rtol=1e-5)
+    close(
+        filters.threshold_niblack(image * largest, 3) / largest,
+        filters.threshold_niblack(image, 3),
+        rtol=1e-5,
+    )
+
+
 # --- local thresholds -------------------------------------------------------------------------
 
 

@@ -66,16 +66,18 @@ def filter_bank(image, sigmas=(2, 5, 8), kinds=KINDS, *, channel_axis=None, mode
     -----
     The image's values are kept as they are, whatever their type: so a part of an image, cut out
     with what the filters reach around it, has the same features as the whole, bit for bit
-    [except with ``mode="wrap"``]. Values beyond 1e17 overflow float32 in the
-    squares of derivatives.
+    [except with ``mode="wrap"``]. Smoothing and derivatives are in float64 and rounded at the end:
+    a small change of large values is not lost. Products of derivatives of values beyond 1e17
+    overflow float32.
 
     The numbers are those of `skimage.feature.multiscale_basic_features` (``"gaussian"``,
     ``"sobel"``, ``"hessian_eigenvalues"``) and `skimage.feature.structure_tensor_eigenvalues` for
     floating-point images. Along an axis of a single voxel, derivatives are 0.
 
-    Beside image and result, the CPU form needs about 4 MB a thread and for each voxel two numbers
-    of the result's type, for ``"structure_tensor_eigenvalues"`` 4 in 2-D and 9 in 3-D; and one
-    more for an image of another type, or whose rows do not lie one after the other in memory.
+    Beside image and result, the CPU form needs about 4 MB a thread and for each voxel 8 bytes, 16
+    with ``"dog"``; for ``"structure_tensor_eigenvalues"`` 4 numbers of the result's type in 2-D
+    and 9 in 3-D; and one more for an image of another type, or whose rows do not lie one after the
+    other in memory.
 
     Eigenvalues are those of float64 arithmetic for a float32 image. For a float64 image, two that
     are equal may come out 5e-8 of the largest apart.

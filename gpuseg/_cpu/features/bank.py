@@ -40,8 +40,12 @@ def bank(steps, image, sigmas, kinds, channel_axis, mode, *, keep, inside):
     shape = [n for a, n in enumerate(image.shape) if a != channel_axis]
     region, crop = (None, ...) if inside is None else _grown(inside, shape)
     image, out, new = planes(image, channel_axis, channels * count, keep=keep, region=region)
-    for i, values in enumerate(out[:channels] if keep and region is None else image):
-        values = steps.rows(values, out.dtype)
+    # What holds the image's values as they are.
+    wide = image.dtype.itemsize > (4 if image.dtype.kind == "f" else 2)
+    dtype = np.dtype(np.float64 if wide else np.float32)
+    kept = keep and region is None and dtype == out.dtype
+    for i, values in enumerate(out[:channels] if kept else image):
+        values = steps.rows(values, dtype)
         _fill(steps, values, sigmas, layout, mode, new[i * count : (i + 1) * count], region)
     return last(out)[crop]
 
@@ -65,9 +69,9 @@ def _layout(sigmas: int, kinds, ndim: int) -> tuple[list[dict[str, int]], int]:
     return layout, at
 
 
-def empty(values, count=(), region=None):
+def empty(values, count=(), region=None, dtype=np.float64):
     shape = values.shape if region is None else [r.stop - r.start for r in region]
-    return array_namespace(values).empty((*count, *shape), values.dtype)
+    return array_namespace(values).empty((*count, *shape), dtype)
 
 
 def _fill(steps, values, sigmas, layout, mode, out, region):
@@ -82,20 +86,25 @@ def _blur(steps, values, sigma, mode, out, region):
     if region is None:
         steps.blur(values, sigma, mode, out)
     else:
-        whole = empty(values)
+        whole = empty(values, dtype=out.dtype)
         steps.blur(values, sigma, mode, whole)
         out[...] = whole[region]
 
 
 def _fill_derived(steps, values, sigmas, layout, mode, out, region):
-    """Blur once for each sigma, where it is asked for in its own plane."""
+    """Blur once for each sigma, in float64: derivatives of a rounded image are those of what was
+    rounded, where values are large beside what changes."""
     own = "gaussian" in layout[0]
-    room = values[:0] if own else empty(values, region=region)
-    spare = [room, room if own or "dog" not in layout[-1] else empty(values, region=region)]
+    in_place = own and out.dtype == np.float64
+    room = values[:0] if in_place else empty(values, region=region)
+    two = not in_place and len(layout) > 1 and "dog" in layout[-1]
+    spare = [room, empty(values, region=region) if two else room]
     before = values if region is None else steps.rows(values[region], values.dtype)
     for i, (sigma, places) in enumerate(zip(sigmas, layout)):
-        blurred = out[places["gaussian"]] if own else spare[i % 2]
+        blurred = out[places["gaussian"]] if in_place else spare[i % 2]
         _blur(steps, values, sigma, mode, blurred, region)
+        if own and not in_place:
+            out[places["gaussian"]] = blurred
         steps.derive(blurred, mode, tuple(places.get(kind, -1) for kind in _DERIVED), out)
         if "dog" in places:
             array_namespace(out).subtract(blurred, before, out=out[places["dog"]])
@@ -106,7 +115,8 @@ def _fill_tensor(steps, values, sigmas, layout, mode, out, region):
     """Smooth the products into the planes of the eigenvalues, as far as they reach."""
     ndim = values.ndim
     count = ndim * (ndim + 1) // 2
-    products, others = empty(values, (count,)), empty(values, (count - ndim,), region)
+    products = empty(values, (count,), dtype=out.dtype)
+    others = empty(values, (count - ndim,), region, out.dtype)
     steps.products(values, mode, products)
     for sigma, places in zip(sigmas, layout):
         diagonal = out[places[_TENSOR] : places[_TENSOR] + ndim]

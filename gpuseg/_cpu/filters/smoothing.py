@@ -10,11 +10,15 @@ from ...kernels.gaussian import convolve_cpu, weights
 
 def gaussian(image, sigma, *, mode, cval, preserve_range, truncate):
     values = floating(image, preserve_range)
+    return blurred(values, sigma, mode, cval, truncate, values.dtype)
+
+
+def blurred(values, sigma, mode, cval, truncate, dtype):
+    """An image in floating-point numbers, smoothed in a type."""
     if not any(sigma):
-        return values.copy()
-    values = np.ascontiguousarray(values)
-    out = np.empty(values.shape, values.dtype)
-    return convolve_cpu(values, kernels(sigma, truncate), mode, cval, out)
+        return values.astype(dtype)
+    out = np.empty(values.shape, dtype)
+    return convolve_cpu(np.ascontiguousarray(values), kernels(sigma, truncate), mode, cval, out)
 
 
 def kernels(sigma, truncate):
@@ -34,14 +38,16 @@ def floating(image, preserve_range):
 
 
 def difference_of_gaussians(image, low, high, *, mode, cval, truncate):
-    return difference(gaussian, image, low, high, mode=mode, cval=cval, truncate=truncate)
+    return difference(blurred, image, low, high, mode, cval, truncate)
 
 
-def difference(gaussian, image, low, high, **options):
+def difference(blurred, image, low, high, *options):
+    """In float64: it is small beside what it is the difference of."""
+    xp = array_namespace(image)
     values = floating(image, preserve_range=False)
-    result = gaussian(values, low, preserve_range=True, **options)
-    result -= gaussian(values, high, preserve_range=True, **options)
-    return result
+    narrow, wide = (blurred(values, sigma, *options, xp.float64) for sigma in (low, high))
+    out = narrow if values.dtype == xp.float64 else xp.empty_like(values)
+    return xp.subtract(narrow, wide, out=out, casting="same_kind")
 
 
 def median(image, footprint, *, mode, cval, behavior):
@@ -81,32 +87,54 @@ def without_nan(image):
 
 
 def subtract_background(image, sigma, *, method, smooth, foreground):
-    return flattened(gaussian, image, sigma, method, smooth, foreground)
+    return flattened(blurred, image, sigma, method, smooth, foreground)
 
 
-def flattened(gaussian, image, sigma, method, smooth, foreground):
-    nd = ndimage(image)
+def flattened(blurred, image, sigma, method, smooth, foreground):
+    xp = array_namespace(image)
     values = floating(image, preserve_range=True)
-    radius = math.ceil(sigma)
+    ball = _ball(values, sigma if method == "rolling_ball" else math.ceil(sigma))
     if method == "gaussian":
-        background = gaussian(
-            values, (sigma,) * values.ndim, mode="nearest", cval=0, preserve_range=True, truncate=4
-        )
+        # In float64, and rounded where it has been subtracted.
+        background = blurred(values, (sigma,) * values.ndim, "nearest", 0, 4, xp.float64)
     elif method == "median":
-        background = median_of(values, "nearest", 0, footprint=_ball(values, radius))
+        background = median_of(values, "nearest", 0, footprint=ball)
     elif method == "closing":
-        filtered = nd.grey_closing if foreground == "dark" else nd.grey_opening
-        background = filtered(values, footprint=_ball(values, radius), mode="nearest")
+        background = _closed(values, ball, foreground)
     else:
-        peer = skimage(values, "restoration").rolling_ball
-        inverted = foreground == "dark"
-        background = peer(-values, radius=sigma) if inverted else peer(values, radius=sigma)
-        background = -background if inverted else background
+        background = _rolled(values, sigma, ball, foreground)
     if smooth is not None:
         values = median_of(values, "nearest", 0, footprint=_ball(values, smooth))
-    return values - background, background
+    flat = xp.subtract(values, background, out=xp.empty_like(values), casting="same_kind")
+    return flat, background.astype(values.dtype, copy=False)
+
+
+def _closed(values, ball, foreground):
+    nd = ndimage(values)
+    filtered = nd.grey_closing if foreground == "dark" else nd.grey_opening
+    values, nan = without_nan(values)
+    background = filtered(values, footprint=ball, mode="nearest")
+    if nan is not None:
+        # Each of its two steps sees as far as the ball.
+        for _ in range(2):
+            nan = nd.maximum_filter(nan, footprint=ball, mode="nearest")
+        background[nan] = math.nan
+    return background
+
+
+def _rolled(values, radius, ball, foreground):
+    peer = skimage(values, "restoration").rolling_ball
+    values, nan = without_nan(values)
+    inverted = foreground == "dark"
+    background = peer(-values, radius=radius) if inverted else peer(values, radius=radius)
+    background = -background if inverted else background
+    if nan is not None:
+        seen = ndimage(nan).maximum_filter(nan, footprint=ball, mode="constant", cval=0)
+        background[seen] = math.nan
+    return background
 
 
 def _ball(image, radius):
-    axes = np.ogrid[(slice(-radius, radius + 1),) * image.ndim]
+    reach = math.ceil(radius)
+    axes = np.ogrid[(slice(-reach, reach + 1),) * image.ndim]
     return array_namespace(image).asarray(sum(axis**2 for axis in axes) <= radius**2)

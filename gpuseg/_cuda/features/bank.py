@@ -27,11 +27,11 @@ class _Steps:
         if kernel.size == 1:
             out[...] = values
             return
-        kernel = xp.asarray(kernel.astype(values.dtype))
+        kernel = xp.asarray(kernel.astype(out.dtype))
         inner = [math.prod(values.shape[a + 1 :]) for a in range(values.ndim)]
         spans = [(None, n, step, kernel) for n, step in zip(values.shape, inner)]
-        flat, result, scratch = (x.reshape(-1) for x in (values, out, xp.empty_like(values)))
-        convolve_cuda(flat, spans, mode, values.dtype.type(0), result, scratch, cuda_stream(values))
+        flat, result, scratch = (x.reshape(-1) for x in (values, out, xp.empty_like(out)))
+        convolve_cuda(flat, spans, mode, out.dtype.type(0), result, scratch, cuda_stream(values))
 
     @staticmethod
     def derive(blurred, mode, places, out):

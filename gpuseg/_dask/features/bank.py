@@ -34,14 +34,18 @@ def _with_own_ends(channels, sigmas, kinds):
     """The image wraps around and its second derivatives do not: these are of the smoothed image."""
     others = tuple(kind for kind in kinds if kind != _HESSIAN)
     planes = []
+    dtype = floating(channels[0])
     for channel in channels:
         rest = iter(_planes(_bank([channel], sigmas, others, "wrap") if others else None))
         layout, _ = _layout(len(sigmas), kinds, channel.ndim)
         for sigma, places in zip(sigmas, layout):
             for kind in places:
                 if kind == _HESSIAN:
-                    smooth = _planes(_bank([channel], (sigma,), ("gaussian",), "wrap"))
-                    planes += _planes(_bank(smooth, (0.0,), (_HESSIAN,), "nearest"))
+                    # In float64, as the derivatives of a whole image are taken.
+                    exact = channel.astype("f8")
+                    smooth = _planes(_bank([exact], (sigma,), ("gaussian",), "wrap"))
+                    found = _bank(smooth, (0.0,), (_HESSIAN,), "nearest").astype(dtype)
+                    planes += _planes(found)
                 else:
                     several = channel.ndim if kind.endswith("eigenvalues") else 1
                     planes += [next(rest) for _ in range(several)]
