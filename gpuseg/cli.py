@@ -950,7 +950,6 @@ def predict(
     if report is not None:
         _check_report(report, force=force, sources=sources)
 
-
     from . import _images, trace
 
     header = _images.read_header(input, max_bytes=max_bytes)
