@@ -34,6 +34,16 @@ def _checked(image, footprint, mode):
     return image, footprint
 
 
+def _held(cval, dtype):
+    """The number of a type that is nearest to one; beyond its ends an extreme would wrap round."""
+    if dtype.kind == "b":
+        return bool(cval)
+    if dtype.kind == "f":
+        return cval
+    limits = np.iinfo(dtype)
+    return int(min(max(cval, limits.min), limits.max))
+
+
 @contract(Exact(), nan="local", infinity="value")
 def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     """The least value in each neighbourhood.
@@ -49,7 +59,7 @@ def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
         What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
     cval : number, optional
-        The value beyond the border for ``mode="constant"``.
+        The value beyond the border for ``mode="constant"``; of integers, held within their type.
 
     Returns
     -------
@@ -78,7 +88,7 @@ def erosion(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     array([0, 0, 1, 0, 0, 0, 0, 0], dtype=uint8)
     """
     image, footprint = _checked(image, footprint, mode)
-    cval = number(cval, "cval", finite=False)
+    cval = _held(number(cval, "cval", finite=False), image.dtype)
     return into(out, run(erosion, image, footprint, mode=mode, cval=cval))
 
 
@@ -97,7 +107,7 @@ def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
         What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
     cval : number, optional
-        The value beyond the border for ``mode="constant"``.
+        The value beyond the border for ``mode="constant"``; of integers, held within their type.
 
     Returns
     -------
@@ -126,7 +136,7 @@ def dilation(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     array([1, 1, 1, 1, 1, 1, 1, 1], dtype=uint8)
     """
     image, footprint = _checked(image, footprint, mode)
-    cval = number(cval, "cval", finite=False)
+    cval = _held(number(cval, "cval", finite=False), image.dtype)
     return into(out, run(dilation, image, footprint, mode=mode, cval=cval))
 
 
@@ -145,7 +155,7 @@ def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
         What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
     cval : number, optional
-        The value beyond the border for ``mode="constant"``.
+        The value beyond the border for ``mode="constant"``; of integers, held within their type.
 
     Returns
     -------
@@ -159,6 +169,12 @@ def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
 
     Notes
     -----
+    Of any footprint, nothing of the result is above the image: the image goes on beyond its border
+    as `mode` says (for ``'ignore'`` it ends there), and is opened as a whole. scikit-image (and
+    `scipy.ndimage`) lets the eroded image go on instead, which exceeds the image at the border
+    where a footprint is not symmetric along each axis, is of an even size, or what lies beyond is
+    a constant.
+
     NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
     no others. Infinities are the least and the greatest of values.
 
@@ -174,7 +190,7 @@ def opening(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     array([0, 1, 1, 1, 0, 0, 0, 0], dtype=uint8)
     """
     image, footprint = _checked(image, footprint, mode)
-    cval = number(cval, "cval", finite=False)
+    cval = _held(number(cval, "cval", finite=False), image.dtype)
     return into(out, run(opening, image, footprint, mode=mode, cval=cval))
 
 
@@ -193,7 +209,7 @@ def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
         What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
     cval : number, optional
-        The value beyond the border for ``mode="constant"``.
+        The value beyond the border for ``mode="constant"``; of integers, held within their type.
 
     Returns
     -------
@@ -207,6 +223,8 @@ def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
 
     Notes
     -----
+    Of any footprint, nothing of the result is below the image: see `opening`.
+
     NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
     no others. Infinities are the least and the greatest of values.
 
@@ -222,7 +240,7 @@ def closing(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     array([1, 1, 1, 1, 1, 1, 1, 1], dtype=uint8)
     """
     image, footprint = _checked(image, footprint, mode)
-    cval = number(cval, "cval", finite=False)
+    cval = _held(number(cval, "cval", finite=False), image.dtype)
     return into(out, run(closing, image, footprint, mode=mode, cval=cval))
 
 
@@ -241,7 +259,7 @@ def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     mode : {'reflect', 'constant', 'nearest', 'mirror', 'wrap', 'max', 'min', 'ignore'}, optional
         What lies beyond the border; ``'max'`` and ``'min'`` are the extremes of the dtype.
     cval : number, optional
-        The value beyond the border for ``mode="constant"``.
+        The value beyond the border for ``mode="constant"``; of integers, held within their type.
 
     Returns
     -------
@@ -255,6 +273,8 @@ def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
 
     Notes
     -----
+    Nowhere below 0, for any footprint: see `opening`.
+
     NaN makes those voxels NaN that have it in their neighbourhood, or in that of a neighbour, and
     no others. Infinities are the least and the greatest of values.
 
@@ -270,7 +290,7 @@ def white_tophat(image, footprint=None, out=None, *, mode="reflect", cval=0.0):
     array([0, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
     image, footprint = _checked(image, footprint, mode)
-    cval = number(cval, "cval", finite=False)
+    cval = _held(number(cval, "cval", finite=False), image.dtype)
     return into(out, run(white_tophat, image, footprint, mode=mode, cval=cval))
 
 

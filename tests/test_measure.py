@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import dask.array as da
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -170,6 +171,73 @@ def test_grey_morphology_is_scikit_images(backend, rng, name, dtype):
         ours(image, np.ones(3))
     with pytest.raises(ValueError, match="mode must be one of"):
         ours(image, mode="edge")
+
+
+_PADS = {"reflect": "symmetric", "mirror": "reflect", "nearest": "edge", "wrap": "wrap"}
+
+
+def _opened(image, parts, mode):
+    """By definition: the continued image is eroded and dilated far beyond the border."""
+    wide = 12
+    parts = [np.pad(part, [(1 - n % 2, 0) for n in part.shape]) for part in parts]
+    if mode in _PADS:
+        x = np.pad(image, wide, mode=_PADS[mode])
+    else:
+        least, most = {"b": (0, 1), "f": (-np.inf, np.inf)}.get(image.dtype.kind, (0, 255))
+        fill = {"max": most, "min": least, "constant": min(7, most), "ignore": most}[mode]
+        x = np.pad(image, wide, constant_values=fill)
+    inner = (slice(wide, -wide),) * image.ndim
+    outer = np.ones(x.shape, bool)
+    outer[inner] = False
+    for part in parts:
+        x = ndi.grey_erosion(x, footprint=part)
+        x[outer] = most if mode == "ignore" else x[outer]
+    for part in parts[::-1]:
+        x[outer] = least if mode == "ignore" else x[outer]
+        x = ndi.grey_dilation(x, footprint=part)
+    return x[inner]
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "f8"])
+@pytest.mark.parametrize(
+    "mode", ["reflect", "mirror", "nearest", "wrap", "constant", "max", "min", "ignore"]
+)
+def test_an_opening_is_nowhere_above_the_image(backend, rng, mode, dtype):
+    footprints = [rng.random(shape) < 0.6 for shape in ((3, 3), (2, 4), (5, 1), (2, 2), (3, 4))]
+    footprints += [np.eye(3, dtype=bool), np.ones((2, 1), bool), np.fliplr(np.eye(4, dtype=bool))]
+    sequence = [footprints[0], footprints[3], footprints[3], np.eye(3, dtype=bool)]
+    for footprint in filter(np.any, footprints):
+        _compare_opened(backend, rng, footprint, [footprint], mode, dtype)
+    pairs = [(sequence[0], 1), (sequence[1], 2), (sequence[3], 1)]
+    _compare_opened(backend, rng, pairs, sequence, mode, dtype)
+
+
+def _compare_opened(backend, rng, footprint, parts, mode, dtype):
+    shape = (17, 18) if mode != "wrap" else (12, 13)
+    image = rng.integers(0, 2 if dtype == "?" else 200, shape).astype(dtype)
+    options = {"mode": mode, "cval": 7}
+    opened = morphology.opening(image, footprint, **options)
+    assert (opened <= image).all()
+    np.testing.assert_array_equal(opened, _opened(image, parts, mode))
+    hats = morphology.white_tophat(image, footprint, **options)
+    np.testing.assert_array_equal(hats, image ^ opened if dtype == "?" else image - opened)
+    assert (morphology.closing(image, footprint, **options) >= image).all()
+    if dtype == "u1":
+        # Values upside down, an opening is a closing.
+        turned = {"max": "min", "min": "max"}.get(mode, mode)
+        closed = morphology.closing(255 - image, footprint, mode=turned, cval=248)
+        np.testing.assert_array_equal(closed, 255 - opened)
+    if backend == "cpu":
+        chunks = da.from_array(image, chunks=(12, 9))
+        lazy = morphology.opening(chunks, footprint, **options)
+        np.testing.assert_array_equal(lazy.compute(), opened)
+
+
+def test_a_constant_beyond_the_border_is_held_within_the_type(backend):
+    image = np.full((1, 5), 9, np.uint8)
+    for name, cval, ends in (("erosion", -1, 0), ("dilation", 300, 255), ("erosion", -np.inf, 0)):
+        found = getattr(morphology, name)(image, mode="constant", cval=cval)
+        assert (found == ends).all()
 
 
 def test_footprints():

@@ -2,7 +2,10 @@
 
 import math
 
-from .._backend import array_namespace, skimage
+import numpy as np
+from scipy.ndimage import generate_binary_structure
+
+from .._backend import array_namespace, asnumpy, skimage
 from ..kernels.components import of_mask
 from .filters.smoothing import without_nan
 
@@ -30,47 +33,101 @@ erosion = _grey("erosion")
 dilation = _grey("dilation")
 
 
-def _after_another(name: str, first, second):
-    """Two of these one after the other, with the footprint mirrored."""
-
-    def form(image, footprint, *, mode, cval):
-        if without_nan(image)[1] is None:
-            peer = getattr(skimage(image, "morphology"), name)
-            return peer(image, footprint, mode=mode, cval=cval)
-        footprint = _mapped(_of_odd_sides, footprint)
-        between = first(image, footprint, mode=mode, cval=cval)
-        return second(between, _mapped(_mirrored, footprint), mode=mode, cval=cval)
-
-    form.__name__ = name
-    return form
+def opening(image, footprint, *, mode, cval):
+    return _opened("opening", image, footprint, mode, cval)
 
 
-opening = _after_another("opening", erosion, dilation)
-closing = _after_another("closing", dilation, erosion)
+def closing(image, footprint, *, mode, cval):
+    return _opened("closing", image, footprint, mode, cval)
 
 
 def white_tophat(image, footprint, *, mode, cval):
-    if without_nan(image)[1] is None:
-        peer = skimage(image, "morphology").white_tophat
-        return peer(image, footprint, mode=mode, cval=cval)
-    return image - opening(image, footprint, mode=mode, cval=cval)
+    opened = _opened("opening", image, footprint, mode, cval)
+    return image ^ opened if image.dtype == bool else image - opened
 
 
-def _mapped(change, footprint):
+def _opened(name: str, image, footprint, mode, cval):
+    """An opening, or a closing, of an image that goes on beyond its border.
+
+    The peers find the second half of it from what they take to lie beyond the border of the first
+    half. That is something else than the first half of the continued image, but where `settled`.
+    For several footprints they go through them in one order both times.
+    """
+    parts = footprint if isinstance(footprint, list | tuple) else [(footprint, 1)]
     if footprint is None:
-        return None
-    if isinstance(footprint, list | tuple):
-        return tuple((change(part), count) for part, count in footprint)
-    return change(footprint)
+        parts = [(generate_binary_structure(image.ndim, 1), 1)]
+    goes_on = settled(parts, mode)
+    if goes_on and without_nan(image)[1] is None:
+        return getattr(skimage(image, "morphology"), name)(image, footprint, mode=mode, cval=cval)
+    first, second = (erosion, dilation) if name == "opening" else (dilation, erosion)
+    xp = array_namespace(image)
+    parts = [(_odd(xp, xp.asarray(part)), times) for part, times in parts]
+    # What was done last is undone first.
+    back = [(xp.flip(part), times) for part, times in parts[::-1]]
+    if goes_on or mode == "ignore":
+        return second(first(image, parts, mode=mode, cval=cval), back, mode=mode, cval=cval)
+    margin = [
+        2 * sum(part.shape[axis] // 2 * times for part, times in parts)
+        for axis in range(image.ndim)
+    ]
+    inner = tuple(slice(n, n + size) for n, size in zip(margin, image.shape))
+    found = first(_continued(image, margin, mode, cval), parts, mode="ignore", cval=cval)
+    return xp.ascontiguousarray(second(found, back, mode="ignore", cval=cval)[inner])
 
 
-def _of_odd_sides(footprint):
-    """As scikit-image makes a side of an even length odd."""
-    return array_namespace(footprint).pad(footprint, [(1 - n % 2, 0) for n in footprint.shape])
+def _odd(xp, part):
+    """A footprint of odd sizes: the centre of an even one is before the middle, as the peers'."""
+    return xp.pad(part, [(1 - n % 2, 0) for n in part.shape])
 
 
-def _mirrored(footprint):
-    return footprint[(slice(None, None, -1),) * footprint.ndim]
+def settled(parts, mode: str) -> bool:
+    """Whether what lies beyond the border of an image and of its erosion is the same by a mode."""
+    if mode in ("ignore", "wrap"):
+        return mode == "wrap" or len(parts) == 1
+    if mode not in ("reflect", "mirror", "nearest"):
+        return False
+    halves = []
+    for part, _ in parts:
+        part = asnumpy(part) != 0
+        for axis in range(part.ndim):
+            if part.shape[axis] % 2 == 0 or not np.array_equal(part, np.flip(part, axis)):
+                return False
+        halves.append(part[tuple(slice(n // 2, None) for n in part.shape)])
+    if mode != "nearest":
+        return True
+    # It holds what lies on the way to any of its elements, so no erosion is above what it came of.
+    return len(halves) == 1 and all(
+        (np.diff(halves[0].astype(np.int8), axis=axis) <= 0).all() for axis in range(part.ndim)
+    )
+
+
+def _continued(image, margin, mode: str, cval):
+    """An image with what a mode says lies beyond its border, so wide along each axis."""
+    xp = array_namespace(image)
+    if mode in ("constant", "max", "min"):
+        value = cval if mode == "constant" else _extreme(image.dtype, mode)
+        shape = [size + 2 * n for size, n in zip(image.shape, margin)]
+        out = xp.full(shape, value, image.dtype)
+        out[tuple(slice(n, n + size) for n, size in zip(margin, image.shape))] = image
+        return out
+    for axis, (n, size) in enumerate(zip(margin, image.shape)):
+        at = np.arange(-n, size + n)
+        if mode == "nearest":
+            at = at.clip(0, size - 1)
+        else:
+            period = 2 * size if mode == "reflect" else max(1, 2 * size - 2)
+            at %= period
+            at = np.minimum(at, (period - 1 if mode == "reflect" else period) - at)
+        image = xp.take(image, xp.asarray(at), axis=axis)
+    return image
+
+
+def _extreme(dtype, mode: str):
+    if dtype.kind == "b":
+        return mode == "max"
+    if dtype.kind == "f":
+        return np.inf if mode == "max" else -np.inf
+    return getattr(np.iinfo(dtype), mode)
 
 
 def reconstruction(seed, mask, method, footprint, offset):

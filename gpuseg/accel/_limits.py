@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._cpu.morphology import settled
+
 
 def _bins(image, given) -> str:
     if image.dtype == bool:
@@ -68,6 +70,16 @@ def _holes(image, given) -> str:
     return ""
 
 
+def _opened(image, given) -> str:
+    footprint = given.get("footprint")
+    parts = footprint if isinstance(footprint, list | tuple) else [(footprint, 1)]
+    if footprint is None:
+        parts = [(np.ones((3,) * image.ndim), 1)]
+    if settled(parts, given.get("mode", "reflect")):
+        return ""
+    return "scikit-image lets the border of an erosion go on, not that of the image"
+
+
 def _mask(image, given) -> str:
     mask = given.get("mask")
     return "" if mask is None or mask.dtype == bool else "scikit-image refuses a mask of numbers"
@@ -95,6 +107,9 @@ RULES = {
     "skimage.filters.threshold_yen": _bins,
     "skimage.measure.find_contours": _mask,
     "skimage.measure.label": _background,
+    "skimage.morphology.closing": _opened,
+    "skimage.morphology.opening": _opened,
+    "skimage.morphology.white_tophat": _opened,
     "skimage.morphology.remove_small_holes": _holes,
     "skimage.morphology.remove_small_objects": _one_object,
     "skimage.segmentation.clear_border": _mask,

@@ -20,6 +20,16 @@ CALLS = {
     "past 2**53, filled": (FILL, (BIG, (0,), 7), {"tolerance": 0.0}),
     "cut to zero": (FLOOD, (np.array([4, 1]), (0,)), {"tolerance": 2.5}),
     "from NaN": (FLOOD, (np.array([np.nan, 1]), (0,)), {}),
+    "opened at a border": (
+        "skimage.morphology.opening",
+        (np.array([[3, 1, 2], [9, 5, 4], [7, 8, 6]]), np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0]])),
+        {"mode": "mirror"},
+    ),
+    "closed before a constant": (
+        "skimage.morphology.closing",
+        (np.array([[3, 1, 2], [9, 5, 4], [7, 8, 6]]),),
+        {"mode": "min"},
+    ),
     "swapped": (
         "skimage.filters.apply_hysteresis_threshold",
         (np.array([1.0, 2, 3]), 2.5, 1.5),
