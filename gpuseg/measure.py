@@ -252,7 +252,9 @@ def find_contours(
 
     Notes
     -----
-    Marching squares; it runs on the CPU (lines are lists of points of unknown lengths).
+    Marching squares; it runs on the CPU (lines are lists of points of unknown lengths). The level
+    midway is that of real numbers: scikit-image adds the extremes in the type of the image, where
+    their sum may have no room.
 
     References
     ----------
@@ -335,7 +337,11 @@ def marching_cubes(
 
     Notes
     -----
-    It runs on the CPU (the vertices of neighbouring cubes are joined in the order of a scan).
+    It runs on the CPU (the vertices of neighbouring cubes are joined in the order of a scan), by
+    scikit-image, from which it departs in three ways. A cube counts where all of its corners are in
+    the mask, where scikit-image asks the last one alone. Values that are the level count as just
+    below it, so that Lewiner's surface is closed there, too. And the level midway is that of real
+    numbers, whatever the type of the volume.
 
     References
     ----------

@@ -89,7 +89,9 @@ ARGUMENTS = {
     ),
 }
 # Of three axes alone.
-ARGUMENTS_3D = {"skimage.measure.marching_cubes": lambda x: (x,) if x.dtype.kind == "f" else None}
+ARGUMENTS_3D = {
+    "skimage.measure.marching_cubes": lambda x: (x, 0.51) if x.dtype.kind == "f" else None
+}
 
 
 def arguments(path: str, x) -> tuple | None:

@@ -149,6 +149,58 @@ def test_volume_fraction(backend):
         measure.volume_fraction(image, mask=np.zeros((1, 4), bool))
 
 
+# --- lines and surfaces -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
+)
+def test_the_level_midway_is_that_of_real_numbers(backend, dtype):
+    kind = np.dtype(dtype)
+    low, high = (x(kind).max for x in (np.finfo if kind.kind == "f" else np.iinfo,) * 2)
+    image = np.zeros((6, 7), dtype)
+    image[:] = low - low // 4
+    image[2:4, 2:5] = high
+    lines = measure.find_contours(image)
+    assert len(lines) == 1
+    volume = np.stack([image[:1].repeat(6, axis=0), image, image, image[:1].repeat(6, axis=0)])
+    verts = measure.marching_cubes(volume)[0]
+    # Half way between two voxels, all of them.
+    assert {round(2 * float(x), 3) % 1 for x in np.concatenate([lines[0], verts[:, 1:]]).ravel()
+            } == {0.0}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("shape", [(5, 5, 5), (7, 6, 5)])
+def test_a_mirrored_mask_gives_a_mirrored_surface(backend, rng, shape, step):
+    shape = tuple(1 + step * (n - 1) for n in shape)  # the same voxels from both ends
+    volume = ndi.gaussian_filter(rng.random(shape), 1)
+    level, mask = float(np.median(volume)) + 1e-4, rng.random(shape) < 0.97
+    verts = measure.marching_cubes(volume, level, mask=mask, step_size=step)[0]
+    for axis in range(3):
+        turned = measure.marching_cubes(
+            np.flip(volume, axis), level, mask=np.flip(mask, axis), step_size=step
+        )[0]
+        turned[:, axis] = shape[axis] - 1 - turned[:, axis]
+        points = ({tuple(p) for p in np.round(v, 3).tolist()} for v in (verts, turned))
+        first, second = points
+        assert len(first ^ second) <= 0.1 * len(first)  # cubes of two ways have a point inside
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i8", "f4", "f8"])
+@pytest.mark.parametrize("direction", ["ascent", "descent"])
+def test_surfaces_are_closed_where_the_level_is_among_the_data(backend, rng, dtype, direction):
+    for _ in range(8):
+        volume = np.pad(rng.integers(0, 4, (6, 6, 6)), 1).astype(dtype)
+        for level in (0, 1, 2):
+            faces = measure.marching_cubes(volume, level, gradient_direction=direction)[1]
+            edges = np.concatenate([faces[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))])
+            there, back = (sorted(map(tuple, e.tolist())) for e in (edges, edges[:, ::-1]))
+            assert there == back
+        with pytest.raises(ValueError, match="level must be below the volume's greatest value"):
+            measure.marching_cubes(volume, int(volume.max()))
+
+
 # --- morphology -------------------------------------------------------------------------------
 
 GREY = ["erosion", "dilation", "opening", "closing", "white_tophat"]

@@ -91,6 +91,21 @@ def _errors(image, given) -> str:
     return _labels(image, given)
 
 
+def _contours(image, given) -> str:
+    if given.get("level") is None and image.dtype.itemsize != 8:
+        return "scikit-image adds the extremes in the image's type"
+    return _mask(image, given)
+
+
+def _surface(image, given) -> str:
+    level = given.get("level")
+    if given.get("mask") is not None:
+        return "scikit-image asks one corner of a cube for the mask"
+    if level is None or (image.astype(np.float32) == np.float32(level)).any():
+        return "scikit-image leaves holes where values are the level"
+    return ""
+
+
 def _labels(image, given) -> str:
     shapes = {v.shape for v in given.values() if isinstance(v, np.ndarray)}
     if image.ndim != 1 or len(shapes) != 1:
@@ -105,7 +120,8 @@ RULES = {
     "skimage.filters.threshold_otsu": _otsu,
     "skimage.filters.threshold_triangle": _bins,
     "skimage.filters.threshold_yen": _bins,
-    "skimage.measure.find_contours": _mask,
+    "skimage.measure.find_contours": _contours,
+    "skimage.measure.marching_cubes": _surface,
     "skimage.measure.label": _background,
     "skimage.morphology.closing": _opened,
     "skimage.morphology.opening": _opened,

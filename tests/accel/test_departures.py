@@ -30,6 +30,21 @@ CALLS = {
         (np.array([[3, 1, 2], [9, 5, 4], [7, 8, 6]]),),
         {"mode": "min"},
     ),
+    "midway": (
+        "skimage.measure.find_contours",
+        (np.array([[10, 10, 252], [10, 252, 252]], np.uint8),),
+        {},
+    ),
+    "masked surface": (
+        "skimage.measure.marching_cubes",
+        (np.pad(np.ones((3, 3, 3)), 1), 0.5),
+        {"mask": np.arange(125).reshape(5, 5, 5) > 24},
+    ),
+    "surface among the data": (
+        "skimage.measure.marching_cubes",
+        (np.pad(np.arange(27.0).reshape(3, 3, 3) % 4, 1), 2),
+        {},
+    ),
     "swapped": (
         "skimage.filters.apply_hysteresis_threshold",
         (np.array([1.0, 2, 3]), 2.5, 1.5),
@@ -58,6 +73,8 @@ def test_what_departs_is_left_to_the_original(name, monkeypatch):
             )
         except ValueError:
             return
+    if len(_parts(ours)) != len(_parts(wanted)):
+        return
     for a, b in zip(_parts(ours), _parts(wanted), strict=True):
         if np.shape(a) != np.shape(b) or not np.array_equal(a, b):
             return
