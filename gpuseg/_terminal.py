@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 import threading
 
@@ -29,6 +30,66 @@ class Steps:
         """Tell how much of the step is done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done + done / count)
+
+
+class _Unfailing:
+    """A stream of text for a command: what it cannot take ends no job that is done."""
+
+    def __init__(self, stream):
+        self._stream = stream  # None where the command was started without one
+        self.trouble: Exception | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            self._do("write", text)
+        except UnicodeEncodeError:
+            encoding = self.encoding or "ascii"
+            self._do("write", text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        self._do("flush")
+
+    def _do(self, name: str, *args) -> None:
+        if self._stream is None or self.trouble is not None:
+            return
+        try:
+            getattr(self._stream, name)(*args)
+        except UnicodeEncodeError:
+            raise
+        except (OSError, ValueError) as error:  # closed, full, or nobody reads it any more
+            self.trouble = error
+            # Python flushes its own streams once more at the end, and would end with 120.
+            if self._stream in (sys.__stdout__, sys.__stderr__):
+                with contextlib.suppress(OSError, ValueError):
+                    nowhere = os.open(os.devnull, os.O_WRONLY)
+                    os.dup2(nowhere, self._stream.fileno())
+                    os.close(nowhere)
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self.trouble is None and self._stream.isatty()
+
+    @property
+    def encoding(self) -> str | None:
+        return getattr(self._stream, "encoding", None)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def unfailing_output():
+    """Within it, no print fails: the trouble of standard output is told on standard error."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = out, err = _Unfailing(sys.stdout), _Unfailing(sys.stderr)
+    try:
+        yield
+    finally:
+        out.flush()
+        if isinstance(out.trouble, OSError) and not isinstance(out.trouble, BrokenPipeError):
+            err.write(f"gpuseg: standard output cannot be written: {out.trouble.strerror}\n")
+        err.flush()
+        sys.stdout, sys.stderr = before
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from . import _jobs
 from ._files import RefusedOutput, check_output, shown, whole_file
-from ._terminal import print_json, print_rows, print_table, progress
+from ._terminal import print_json, print_rows, print_table, progress, unfailing_output
 
 # typer carries its own copy of click from 0.26 on: find the classes where BadParameter is.
 _ClickError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -33,17 +33,18 @@ class _Group(TyperGroup):
         args = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in args
         args = [arg for arg in args if arg != "--debug"] or ["--help"]
-        try:
-            code = super().main(args, standalone_mode=False, **extra)
-        except (KeyboardInterrupt, typer.Abort):
-            code = 130
-        except Exception as error:
-            if debug:
-                traceback.print_exc()
-            text, code = _explain(error)
-            print(f"gpuseg: {' '.join(text.split())}", file=sys.stderr)
-        if code == 130:
-            print("gpuseg: interrupted", file=sys.stderr)
+        with unfailing_output():
+            try:
+                code = super().main(args, standalone_mode=False, **extra)
+            except (KeyboardInterrupt, typer.Abort):
+                code = 130
+            except Exception as error:
+                if debug:
+                    traceback.print_exc()
+                text, code = _explain(error)
+                print(f"gpuseg: {' '.join(text.split())}", file=sys.stderr)
+            if code == 130:
+                print("gpuseg: interrupted", file=sys.stderr)
         sys.exit(code or 0)
 
 
@@ -77,6 +78,13 @@ def main() -> None:
         sys.exit(128 + number)  # unwinds, so that no temporary file stays behind
 
     signal.signal(signal.SIGTERM, stop)
+    # Where a stream is closed, the next file that is opened, such as an output, would be in its
+    # place, and get what a library prints.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     app()
 
 
@@ -273,7 +281,7 @@ def verify(
         form = table.to_csv if output.suffix.lower() == ".csv" else table.to_json
         options = {"index": False} if output.suffix.lower() == ".csv" else {"orient": "records"}
         with whole_file(output, force=force) as file:
-            file.write(form(**options).encode())
+            file.write(form(**options).encode("utf-8", "backslashreplace"))
     if as_json:
         print_json([check._asdict() for check in found])
     else:

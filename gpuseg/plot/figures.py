@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import textwrap
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,8 @@ from .._checks import number, real_array
 __all__ = ["curve_figure", "grid_figure", "histogram_figure", "outlines", "overlay"]
 
 _STYLES = ("-", "--", ":", "-.")
+# Of texts: to be shown as they are, whatever the caller's settings. They may hold $ and \\.
+AS_IT_IS = {"parse_math": False, "usetex": False}
 
 
 def extra(module: str):
@@ -87,12 +90,12 @@ def histogram_figure(
     for i, (name, value) in enumerate(named):
         style = {"color": colors[i % 10], "linestyle": _STYLES[i // 10 % 4], "linewidth": 1.5}
         if math.isfinite(value):
-            ax.axvline(value, label=f"{name}  {value:.6g}", **style)
+            ax.axvline(value, label=label_of(f"{name}  {value:.6g}"), **style)
         else:
-            ax.plot([], [], label=f"{name}  undecided", color="none")
+            ax.plot([], [], label=label_of(f"{name}  undecided"), color="none")
     if named:
         ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize="small")
-    return figure
+    return finished(figure)
 
 
 def curve_figure(
@@ -156,7 +159,7 @@ def curve_figure(
         title = f"{title}  (chosen: {chosen:.6g})" if title else f"chosen: {chosen:.6g}"
     axes[0].set_title(title)
     axes[-1].set_xlabel(xlabel)
-    return figure
+    return finished(figure)
 
 
 def grid_figure(
@@ -206,10 +209,10 @@ def grid_figure(
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (title, image) in zip(axes, panels.items(), strict=False):
         draw_image(ax, image)
-        ax.set_title(textwrap.fill(title, 34), fontsize="medium")
+        ax.set_title(textwrap.fill(printable(title), 34), fontsize="medium")
     for ax in axes[len(panels) :]:
         ax.remove()
-    return figure
+    return finished(figure)
 
 
 def overlay(image2d, labels2d, alpha: float = 0.4):
@@ -316,6 +319,34 @@ def draw_image(ax, image) -> None:
     else:
         raise ValueError(f"a panel must have shape (M, N) or (M, N, 3), got {image.shape}")
     ax.set_axis_off()
+
+
+def printable(text) -> str:
+    """A text without what no font can show and no SVG may hold: control codes, lone surrogates."""
+    return "".join(
+        c.encode("unicode_escape").decode("ascii")
+        if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in "\ufffe\uffff"
+        else c
+        for c in str(text)
+    )
+
+
+def label_of(text) -> str:
+    """A line's name for the legend, which leaves out those that begin with an underscore."""
+    text = printable(text)
+    return f" {text}" if text.startswith("_") else text
+
+
+def finished(figure):
+    """The figure, with its titles, names and texts shown as they are."""
+    texts = [*figure.texts]
+    for ax in figure.axes:
+        texts += [ax.title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+        if ax.get_legend() is not None:
+            texts += ax.get_legend().get_texts()
+    for text in texts:
+        text.set(text=printable(text.get_text()), **AS_IT_IS)
+    return figure
 
 
 def new_figure(figsize):

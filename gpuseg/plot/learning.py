@@ -13,7 +13,7 @@ import numpy as np
 from .. import metrics
 from .._backend import asnumpy
 from .._checks import axis, bool_array, integer, number, option, real_array, same_shape
-from .figures import draw_image, grey, new_figure
+from .figures import AS_IT_IS, draw_image, finished, grey, label_of, new_figure, printable
 
 __all__ = [
     "plot_confusion_matrix",
@@ -117,7 +117,7 @@ def show_pipeline(
         _draw_stage(ax, stage, asnumpy(data), stack)
         if histograms:
             _draw_histogram(figure.add_subplot(grid[2 * row + 1, column]), stage)
-    return figure
+    return finished(figure)
 
 
 def plot_tree(
@@ -191,6 +191,11 @@ def plot_tree(
     leaves, depth = _extent(tree.tree_, max_depth)
     figure = new_figure(figsize or (max(4.0, 1.5 * leaves), max(3.0, 1.3 * (depth + 1))))
     ax = figure.add_subplot()
+    # scikit-learn measures the texts, for which matplotlib reads what is between two $ as TeX.
+    feature_names, class_names = (
+        names and [name.replace("$", r"\$") for name in names]
+        for names in (feature_names, class_names)
+    )
     sklearn.tree.plot_tree(
         tree,
         max_depth=max_depth,
@@ -203,7 +208,9 @@ def plot_tree(
         ax=ax,
     )
     ax.set_axis_off()
-    return figure
+    for text in ax.texts:
+        text.set_text(text.get_text().replace(r"\$", "$"))
+    return finished(figure)
 
 
 def plot_roc(y_true, y_score, *, title: str = "ROC", figsize: tuple[float, float] = (5, 5)):
@@ -262,7 +269,7 @@ def plot_roc(y_true, y_score, *, title: str = "ROC", figsize: tuple[float, float
     ax = figure.add_subplot()
     ax.plot([0, 1], [0, 1], color="0.7", linestyle=":")
     for auc, name, fpr, tpr in sorted(found, key=lambda curve: -curve[0]):
-        ax.plot(fpr, tpr, label=f"{name}  AUC {auc:.3f}".strip())
+        ax.plot(fpr, tpr, label=label_of(f"{name}  AUC {auc:.3f}".strip()))
     ax.set(
         title=title,
         xlabel="false positive rate",
@@ -272,7 +279,7 @@ def plot_roc(y_true, y_score, *, title: str = "ROC", figsize: tuple[float, float
         aspect="equal",
     )
     ax.legend(loc="lower right", fontsize="small")
-    return figure
+    return finished(figure)
 
 
 def plot_confusion_matrix(
@@ -336,12 +343,12 @@ def plot_confusion_matrix(
     _annotate(ax, table, shown, "{:.2f}" if normalize else "{:d}")
     places = range(len(table))
     long = any(len(name) > 3 for name in names)
-    ax.set_xticks(places, names, rotation=45 * long, ha="right" if long else "center")
-    ax.set_yticks(places, names)
+    ax.set_xticks(places, names, rotation=45 * long, ha="right" if long else "center", **AS_IT_IS)
+    ax.set_yticks(places, names, **AS_IT_IS)
     ax.set(xlabel="predicted", ylabel="true")
     share = {"true": "share of the true class", "pred": "share of the predicted class"}
     figure.colorbar(shown, ax=ax, label=share.get(normalize, "share" if normalize else "count"))
-    return figure
+    return finished(figure)
 
 
 def show_prediction(
@@ -425,7 +432,7 @@ def show_prediction(
     titles = ("image", "truth", title, f"hits  Dice {dice:.3f}, IoU {iou:.3f}")
     for ax, text in zip(axes, titles):
         ax.set_title(text, fontsize="medium")
-    return figure
+    return finished(figure)
 
 
 def show_kernel(
@@ -505,7 +512,7 @@ def show_kernel(
     figure.colorbar(shown, ax=list(axes[: len(panels)]), label="weight")
     if intercept is not None:
         figure.suptitle(f"intercept {number(intercept, 'intercept'):.4g}", fontsize="medium")
-    return figure
+    return finished(figure)
 
 
 class _Stack(NamedTuple):
@@ -580,7 +587,7 @@ def _draw_stage(ax, stage, given, stack) -> None:
         _draw_stack(ax, _middle(data), stage)
     elif stage.predicted and stack is not None and rows == stack.count and data.ndim == 1:
         images = given if given.ndim > 1 + len(stack.shape) else given[..., None]
-        names = [str(value) for value in _short(stage.data)]
+        names = [printable(value) for value in _short(stage.data)]
         _draw_stack(ax, _middle(images)[..., :1], stage, names)
     elif given.ndim == 2 and given.shape[1] == 2 and rows == len(given) and stage.predicted:
         _color_bar(ax, ax.scatter(*given.T, c=data, s=8), stage)
@@ -643,7 +650,8 @@ def _draw_histogram(ax, stage) -> None:
     if names := _classes(stage.data):
         counts = np.unique(stage.data, return_counts=True)[1]
         ax.bar(range(len(names)), counts, color="0.65")
-        ax.set_xticks(range(len(names)), names, rotation=60 * (sum(map(len, names)) > 24))
+        tilt = 60 * (sum(map(len, names)) > 24)
+        ax.set_xticks(range(len(names)), names, rotation=tilt, **AS_IT_IS)
         return
     channels = stage.data.reshape(-1, stage.data.shape[-1] if stage.data.ndim in (2, 4, 5) else 1)
     if channels.shape[1] > _LINES:
@@ -673,7 +681,7 @@ def _as_numbers(data: np.ndarray) -> np.ndarray:
 def _classes(data: np.ndarray) -> list[str]:
     """The values of a table of classes in ascending order, where they are few."""
     values = [] if data.dtype.kind == "f" else np.unique(data)
-    return [str(value) for value in values] if len(values) <= _CLASSES else []
+    return [printable(value) for value in values] if len(values) <= _CLASSES else []
 
 
 def _short(values):
@@ -699,7 +707,7 @@ def _color_bar(ax, shown, stage=None) -> None:
     classes = _classes(stage.data) if stage else ()
     if classes:
         values = np.unique(_as_numbers(stage.data))
-        bar.set_ticks(values, labels=classes)
+        bar.set_ticks(values, labels=classes, **AS_IT_IS)
     bar.ax.tick_params(labelsize="small")
 
 
@@ -716,7 +724,7 @@ def _annotate(ax, table, shown, form: str) -> None:
 def _names(names, argument: str, count: int | None):
     if names is None or count is None:
         return None
-    names = [str(name) for name in names]
+    names = [printable(name) for name in names]
     if len(names) != count:
         raise ValueError(f"{argument} must be {count} names, got {len(names)}")
     return names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .figures import extra, new_figure
+from .figures import extra, finished, new_figure
 
 __all__ = ["show_history"]
 
@@ -74,4 +74,4 @@ def show_history(history, *, measures=("loss", "dice"), figsize: tuple[float, fl
         ax.set_ylabel(_TITLES[name])
         ax.grid(visible=True, alpha=0.3)
         ax.legend()
-    return figure
+    return finished(figure)
