@@ -1,5 +1,6 @@
 """Makes the table of functions in README.md from the code: `python tests/readme.py` rewrites it."""
 
+import importlib.util
 import inspect
 from pathlib import Path
 
@@ -41,10 +42,20 @@ LIBRARIES = (
 
 def _library(form, side: str) -> str:
     used = _used(form, set())
+    if side == "gpu":  # other kernels are for the CPU
+        used = {name for name in used if not _is_kernel(name) or _has_cuda(name)}
     for name, called in LIBRARIES:
         if any(thing == name or thing.startswith(f"{name}.") for thing in used):
             return called[side]
     return {"cpu": "NumPy", "gpu": "CuPy"}[side]
+
+
+def _is_kernel(name: str) -> bool:
+    return name.startswith("gpuseg.kernels")
+
+
+def _has_cuda(name: str) -> bool:
+    return hasattr(importlib.import_module(name), "cuda_signatures")
 
 
 def _used(function, seen: set) -> set[str]:
@@ -58,6 +69,11 @@ def _used(function, seen: set) -> set[str]:
         codes += [const for const in code.co_consts if inspect.iscode(const)]
     used = set(names)
     known = function.__globals__ | inspect.getclosurevars(function).nonlocals
+    # What is imported where it is used.
+    package = function.__module__.rpartition(".")[0]
+    for name in names:
+        if name.isidentifier() and importlib.util.find_spec(f"{package}.{name}"):
+            known |= vars(importlib.import_module(f"{package}.{name}"))
     for thing in [known.get(name) for name in names]:
         if inspect.ismodule(thing) and thing.__name__.startswith("gpuseg._c"):
             known |= vars(thing)

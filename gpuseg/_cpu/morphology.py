@@ -8,6 +8,7 @@ from scipy.ndimage import generate_binary_structure
 from .._backend import array_namespace, asnumpy, skimage
 from ..kernels.components import of_mask
 from .filters.smoothing import without_nan
+from .regions import as_indices
 
 
 def _grey(name: str):
@@ -151,6 +152,10 @@ def large_labels(ar, most):
 
 def large(labels, most):
     """Where labels of more than `most` voxels are."""
-    keep = array_namespace(labels).bincount(labels.reshape(-1)) > most
-    keep[0] = False
-    return keep[labels]
+    flat, numbers = as_indices(labels)
+    keep = array_namespace(labels).bincount(flat) > most
+    if numbers is None:
+        keep[0] = False
+    else:
+        keep &= numbers != 0
+    return keep[flat].reshape(labels.shape)

@@ -66,7 +66,9 @@ def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normali
     from sklearn import metrics
 
     option(normalize, "normalize", (None, "true", "pred", "all"))
-    classes = _classes(y_true, y_pred, sample_weight)
+    classes, numbers = _of_one_type(_classes(y_true, y_pred, sample_weight))
+    if numbers and labels is not None:
+        labels = _places(labels, numbers)
     matrix = metrics.confusion_matrix(
         classes.true, classes.found, labels=labels, sample_weight=classes.counts
     )
@@ -400,7 +402,7 @@ def weighed(true, found, weights) -> Counted:
 
 def joined(parts: list[Counted]) -> Counted:
     """The pairs of several parts, each once, in order."""
-    true, found, counts = map(np.concatenate, zip(*parts))
+    true, found, counts = map(_concatenated, zip(*parts))
     if len(parts) > 1:
         order = np.lexsort((found, true))
         true, found, counts = true[order], found[order], counts[order]
@@ -411,12 +413,50 @@ def joined(parts: list[Counted]) -> Counted:
     return Counted(true[starts], found[starts], np.add.reduceat(counts, starts, dtype=sums))
 
 
-def report_of(classes: Counted, *, whole=True, output_dict=False, **options):
+def _concatenated(arrays):
+    """Arrays in a row; what no type holds (labels below 0, and from 2**63 on) is an error."""
+    if {a.dtype for a in arrays} == {np.dtype(np.int64), np.dtype(np.uint64)}:
+        least, most = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
+        if least < 0 and most >= 2**63:
+            raise ValueError(f"labels from {least} to {most} are of no integer type")
+        arrays = [a.astype(np.int64 if most < 2**63 else np.uint64) for a in arrays]
+    return np.concatenate(arrays)
+
+
+def _of_one_type(classes: Counted) -> tuple[Counted, list[int]]:
+    """Classes that can be compared: in one type, or as 0, 1, ... in the order of the numbers that
+    are returned with them."""
+    columns = []
+    for values in (classes.true, classes.found):
+        small = values.dtype == np.uint64 and int(values.max(initial=0)) < 2**63
+        columns.append(values.astype(np.int64) if small else values)
+    if np.uint64 not in (kinds := [column.dtype for column in columns]) or kinds[0] == kinds[1]:
+        return Counted(*columns, classes.counts), []
+    found = [np.unique(column, return_inverse=True) for column in columns]
+    numbers = sorted({number for values, _ in found for number in values.tolist()})
+    columns = [_places(values.tolist(), numbers)[at] for values, at in found]
+    return Counted(*columns, classes.counts), numbers
+
+
+def _places(classes, numbers):
+    """Where classes are among some numbers; -1, -2, ... for others."""
+    place = {number: i for i, number in enumerate(numbers)}
+    return np.array([place.setdefault(int(c), len(numbers) - 1 - len(place)) for c in classes])
+
+
+def report_of(classes: Counted, *, whole=True, output_dict=False, labels=None, **options):
     from sklearn import metrics
 
+    classes, numbers = _of_one_type(classes)
+    if numbers:
+        named = numbers if labels is None else list(labels)
+        labels = None if labels is None else _places(labels, numbers)
+        if options.get("target_names") is None:
+            options["target_names"] = [str(number) for number in named]
     report = metrics.classification_report(
         classes.true,
         classes.found,
+        labels=labels,
         sample_weight=classes.counts,
         output_dict=output_dict,
         **options,

@@ -272,23 +272,17 @@ def explained_variation(image, labels):
     >>> explained_variation([0, 0, 4, 4], [1, 1, 2, 2])
     1.0
     """
-    from .._cpu.regions import compact, region_sums
+    from .._cpu.regions import compact, region_variances
 
     image = finite_array(image)
     labels = not_negative(integer_array(labels, "labels"), "labels")
     same_shape(labels, image, "labels", "image")
     if is_dask(image) or is_dask(labels):
         return run(explained_variation, image, labels)
-    xp = array_namespace(image)
     flat, numbers = compact(beside(labels, image))
     values = image.reshape(-1)
-    values = values.astype(xp.uint8) if values.dtype == bool else values
-    sums, sizes = region_sums(values, flat, numbers.size)
-    everywhere = xp.zeros_like(flat)
-    mean = float(sums.sum()) / values.size
-    total, _ = region_sums(values, everywhere, 1, xp.full(1, mean))
-    away = sums / sizes - mean
-    return min(1.0, float((sizes * away * away).sum() / total[0])) if float(total[0]) else 1.0
+    values = values.view(np.uint8) if values.dtype == bool else values
+    return region_variances(values, flat, numbers.size).kept()
 
 
 def _label_pair(first, second, name="y_true", other="y_pred"):

@@ -44,10 +44,7 @@ def _counted(first, second, dense):
         return values[0] + low[0], values[1] + low[1], *index, table[index]
     labels, values = [], []
     for a in (first, second):
-        if int(a.min()) < 0 or int(a.max()) >= 2**62:
-            found, flat = xp.unique(a, return_inverse=True)
-        else:
-            flat, found = compact(a)
+        flat, found = compact(a)
         labels.append(flat.astype(xp.int64, copy=False))
         values.append(asnumpy(found))
     pairs, counts = xp.unique(labels[0] * len(values[1]) + labels[1], return_counts=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..._backend import array_namespace, skimage
+from ..._backend import asnumpy, skimage
+from ..regions import compact, is_label
 
 
 def find_boundaries(label_img, *, background, **options):
@@ -20,15 +21,17 @@ def mark_boundaries(image, *, label_img, background_label, **options):
 
 
 def counted_exactly(labels, background: int):
-    """Labels of a type whose greatest number float64 holds: what filters compute in."""
-    if labels.dtype.itemsize < 8 or not labels.size:
+    """Labels of a type whose greatest number float64 holds, and none has: what filters compute in,
+    and take for a place that is no region's."""
+    kind = labels.dtype
+    if kind.kind == "b":
         return labels, background
-    xp, info = array_namespace(labels), np.iinfo(np.int32)
-    least, most = int(labels.min()), int(labels.max())
-    if info.min <= min(least, background) and max(most, background) < info.max:
+    most, last = int(labels.max()), np.iinfo(np.int32)
+    if kind.itemsize < 8 and most < np.iinfo(kind).max:
+        return labels, background
+    least = int(labels.min())
+    if last.min <= min(least, background) and max(most, background) < last.max:
         return labels.astype(np.int32), background
-    values, ranks = xp.unique(labels, return_inverse=True)
-    among = int(xp.searchsorted(values, background)) if least <= background <= most else -1
-    if among >= 0 and int(values[among]) != background:
-        among = -1
-    return ranks.reshape(labels.shape).astype(np.int32), among
+    flat, values = compact(labels)
+    among = np.flatnonzero(asnumpy(is_label(values, background)))
+    return flat.reshape(labels.shape).astype(np.int32), int(among[0]) if among.size else -1

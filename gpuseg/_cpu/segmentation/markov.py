@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._backend import array_namespace, asnumpy
 from ...kernels import markov as kernel
-from ..regions import region_sums
+from .. import regions
 from . import clustering
 
 
@@ -140,7 +140,7 @@ def _parameters(steps, values, labels, n_classes, prior):
 
 
 def class_sums(values, labels, n_classes, means=None, steps=None):
-    """Sums over the classes, (channels, classes), see `region_sums`, and the sizes of these."""
+    """Sums over the classes, (channels, classes), and the sizes of these."""
     xp = array_namespace(values)
     flat = labels.reshape(-1).astype(xp.int32)
     flat[flat == kernel.OUTSIDE] = n_classes  # a class of its own, which is dropped
@@ -148,7 +148,7 @@ def class_sums(values, labels, n_classes, means=None, steps=None):
     for c, row in enumerate(values):
         centers = None if means is None else xp.asarray(np.append(means[:, c], 0.0))
         step = None if steps is None else steps[c]
-        found, sizes = region_sums(row, flat, n_classes + 1, centers, step=step)
+        found, sizes = regions.class_sums(row, flat, n_classes + 1, centers, step=step)
         sums.append(asnumpy(found[:n_classes]))
     return np.stack(sums), asnumpy(sizes[:n_classes])
 

@@ -17,7 +17,19 @@ from ...kernels import superpixels as kernel
 from ...kernels.gaussian import CHUNK, REFLECT, convolve_cpu, filter_columns, weights
 from ...kernels.label import label_cpu
 from ...kernels.merging import merge
-from ..regions import PIECE, compact, region_sums
+from ..regions import (
+    PIECE,
+    class_sums,
+    compact,
+    is_label,
+    largest,
+    region_ends,
+    region_means,
+    region_sizes,
+    region_sums,
+    region_variances,
+    scale_for,
+)
 
 
 def superpixel_means(image, *, labels, statistic, background):
@@ -27,7 +39,7 @@ def superpixel_means(image, *, labels, statistic, background):
     out = xp.empty((flat.size, image.shape[-1]), dtype)
     for c in range(image.shape[-1]):
         values = statistics(image[..., c].reshape(-1), flat, numbers.size, statistic)
-        values[numbers == background] = 0
+        values[is_label(numbers, background)] = 0
         values = values.astype(dtype)
         for at in range(0, flat.size, PIECE):
             out[at : at + PIECE, c] = values[flat[at : at + PIECE]]
@@ -42,18 +54,19 @@ def statistics(values, flat, count, statistic):
         return ndimage(values).labeled_comprehension(
             values, flat, regions, statistic, np.float64, np.nan
         )
-    if statistic in ("min", "max", "median"):
-        name = {"min": "minimum", "max": "maximum"}.get(statistic, statistic)
-        found = getattr(ndimage(values), name)(values, flat, xp.arange(count))
+    values = values.view(xp.uint8) if values.dtype == bool else values
+    if statistic == "median":
+        found = ndimage(values).median(values, flat, xp.arange(count))
         return xp.asarray(found, dtype=xp.float64)
-    sums, sizes = region_sums(values, flat, count)
+    if statistic in ("min", "max"):
+        return region_ends(values, flat, count)[statistic == "max"]
     if statistic == "sum":
-        return sums
-    means = sums / sizes
+        scale = scale_for(largest(values), values.size)
+        return scale.total(*region_sums(values, flat, count, scale))
     if statistic == "mean":
-        return means
-    squares, _ = region_sums(values, flat, count, means)
-    return squares / sizes if statistic == "var" else xp.sqrt(squares / sizes)
+        return region_means(values, flat, count)
+    found = region_variances(values, flat, count)
+    return found.plain() if statistic == "var" else found.roots()
 
 
 def merge_superpixels(
@@ -64,8 +77,9 @@ def merge_superpixels(
     flat = flat.astype(xp.int32, copy=False)
     channels = [image[..., c] for c in range(image.shape[-1])]
     graph = region_graph(flat.reshape(labels.shape), channels if by_strength else (), connectivity)
-    parts = [region_sums(c.reshape(-1), flat, numbers.size) for c in channels]
-    sizes, sums = parts[0][1], np.stack([asnumpy(sums) for sums, _ in parts], axis=1)
+    sizes = region_sizes(flat, numbers.size)
+    sums = [asnumpy(statistics(c.reshape(-1), flat, numbers.size, "sum")) for c in channels]
+    sums = np.stack(sums, axis=1)
     names = merged_names(
         asnumpy(numbers), graph, asnumpy(sizes), sums, by_strength, threshold, least, background
     )
@@ -75,7 +89,7 @@ def merge_superpixels(
 def merged_names(numbers, graph, sizes, sums, by_strength, threshold, least, background):
     """What each region is called once its graph is merged."""
     first, second, lengths, strengths = graph
-    outside = np.flatnonzero(numbers == background)  # none, or the one
+    outside = np.flatnonzero(is_label(numbers, background))  # none, or the one
     inside = ~(np.isin(first, outside) | np.isin(second, outside))
     parents = merge(
         first[inside],
@@ -119,7 +133,7 @@ def region_graph(labels, channels, connectivity):
     distances = xp.concatenate(distances)
     if not edges.size:
         return (np.zeros(0, np.int64),) * 2 + (np.zeros(0),) * 2
-    strengths, lengths = region_sums(distances, index.reshape(-1), edges.size)
+    strengths, lengths = class_sums(distances, index.reshape(-1), edges.size)
     edges = asnumpy(edges)
     return (
         edges // count,

@@ -10,7 +10,7 @@ import numpy as np
 from dask import array as da
 
 from ..._backend import array_namespace, asnumpy
-from ..._cpu.regions import region_sums, sum_step
+from ..._cpu.regions import class_sums, is_label, sum_step
 from ..._cpu.segmentation.superpixels import half_steps, merged_names, statistics
 from .. import _regions
 from .._connected import threads
@@ -38,7 +38,7 @@ def _painted(labels, found, background, into):
     with threads():
         flat, numbers = _regions.compacted(labels)
         values = found.values[np.searchsorted(found.numbers, numbers)]
-        values[numbers == background] = 0
+        values[is_label(numbers, background)] = 0
         values = xp.asarray(values.astype(into))
         return values[flat].reshape(*labels.shape[:-1], -1)
 
@@ -53,20 +53,11 @@ def _found(these, statistic) -> Regions:
         held = joined(_regions.added, each(_held, [these.labels])).compute()
         gathered = joined(_laid, each(_gathered, these.arrays, statistic, held)).compute()
         return _finished(statistic, gathered)
-    sums = _regions.sums(these)
-    if statistic == "sum":
-        return sums
-    means = _per_pixel(sums)
-    if statistic == "mean":
-        return means
-    variances = _per_pixel(_regions.sums(these, means))
-    if statistic == "std":
-        return variances._replace(values=np.sqrt(variances.values))
-    return variances
-
-
-def _per_pixel(sums):
-    return sums._replace(values=sums.values / sums.sizes[:, np.newaxis])
+    if statistic in ("std", "var"):
+        numbers, channels = _regions.variances(these)
+        found = [v.roots() if statistic == "std" else v.plain() for v in channels]
+        return Regions(numbers, channels[0].sizes, np.stack(found, axis=1))
+    return _regions.sums(these) if statistic == "sum" else _regions.means(these)
 
 
 def _measured(statistic, image, labels) -> Regions:
@@ -77,7 +68,7 @@ def _measured(statistic, image, labels) -> Regions:
 
 
 def _of(pixels, flat, numbers, statistic) -> Regions:
-    columns = [statistics(column, flat, numbers.size, statistic) for column in pixels.T]
+    columns = [statistics(values, flat, numbers.size, statistic) for values in pixels.T]
     return Regions(numbers, np.ones(numbers.size, int), np.stack(list(map(asnumpy, columns)), 1))
 
 
@@ -200,7 +191,7 @@ def _edges(connectivity, sums, step, core, *blocks) -> Regions:
     keys, flat = np.unique(np.concatenate(keys), return_inverse=True)
     if not keys.size:
         return Regions(keys, np.zeros(0, np.int64), np.zeros((0, 1)))
-    strengths, lengths = region_sums(np.concatenate(distances), flat, keys.size, step=step)
+    strengths, lengths = class_sums(np.concatenate(distances), flat, keys.size, step=step)
     return Regions(keys, lengths, strengths[:, np.newaxis])
 
 
