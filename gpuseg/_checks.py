@@ -209,7 +209,7 @@ def number(x, name: str, *, above=None, at_least=None, at_most=None, finite: boo
     value = x.item() if hasattr(x, "item") and getattr(x, "ndim", None) == 0 else x
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {_shown(x)}")
-    if math.isnan(value) or (finite and math.isinf(value)):
+    if value != value or (finite and abs(value) == math.inf):  # a large int is no float
         raise ValueError(f"{name} must be finite, got {value}")
     for ok, text in (
         (above is None or value > above, f"greater than {above}"),

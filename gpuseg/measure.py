@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+
 import numpy as np
 
 from ._backend import array_namespace, run
 from ._checks import (
-    as_array,
     bool_array,
     finite_array,
     in_memory,
@@ -33,7 +35,8 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     label_image : array of real numbers or bool, any shape of at least one axis
         Of a bool array the True regions are numbered; of another one the regions of each value.
     background : number, optional
-        Voxels of this value get 0; by default those that are 0 or False.
+        Voxels equal to it get 0; by default those that are 0 or False. It need not be a value that
+        the type of the image holds: no voxel is background then.
     return_num : bool, optional
         Return the number of regions as well.
     connectivity : int, optional
@@ -56,8 +59,8 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     -----
     The numbers are those of `scipy.ndimage.label` (of scikit-image too, but for arrays whose last
     axis has length 1, which that one scans in another order). scikit-image returns int64 for
-    images of integers; int32 takes half the memory. Floating-point values count as different when
-    they are; scikit-image rounds them to integers first.
+    images of integers; int32 takes half the memory. Floating-point values, and a background beside
+    them, count as different when they are; scikit-image rounds both to integers first.
 
     Beside input and result the CPU form needs 1/8 byte a voxel and 4 to 8 bytes a run.
 
@@ -86,9 +89,15 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     if connectivity is None:
         connectivity = ndim
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=ndim)
-    background = 0 if background is None else integer(background, "background")
+    background = 0 if background is None else _background(background)
     labels, count = run(label, label_image, background=background, connectivity=connectivity)
     return (labels, count) if return_num else labels
+
+
+def _background(value):
+    if isinstance(value, bool | np.bool_):
+        return int(value)
+    return number(value, "background", finite=False)
 
 
 @contract(Close(rtol=1e-6), note="integer properties exact", nan="local")
@@ -107,9 +116,9 @@ def regionprops_table(
     Parameters
     ----------
     label_image : integer array of 2 or 3 axes
-        0 is background.
+        What is not above 0 is background.
     intensity_image : array of the shape of `label_image`, or one axis more, optional
-        For properties of intensities.
+        For properties of intensities; channels along the last axis.
     properties : sequence of str, optional
         Names of scikit-image's region properties.
     cache : bool, optional
@@ -118,23 +127,35 @@ def regionprops_table(
         Between the name and the index of a property of several numbers.
     extra_properties : sequence of functions, optional
         Each takes the mask (and the intensities) of a region; run on the CPU.
-    spacing : sequence of numbers, optional
+    spacing : number, or one for each axis, optional
         Size of a voxel along each axis.
 
     Returns
     -------
     dict of str to array
-        One entry a region in each array.
+        One entry a region in each array, in the order of the labels. These are int64, or uint64
+        where one is 2**63 or above.
 
     Raises
     ------
     TypeError, ValueError
-        For labels that are no integers or negative, an intensity image of another shape, and
-        whatever scikit-image refuses.
+        For labels that are no integers, an intensity image of another shape, names of no property
+        (or of one that is for 2-D labels or for equal spacings alone, or needs intensities),
+        a separator that is no string, and sizes that are not above 0.
 
     Notes
     -----
-    Intensities in float16 are taken as float32.
+    Labels may be any numbers, far apart as well: memory goes by how many there are.
+
+    Of voxels in a plane, along a line or alone a volume's convex hull is found as of any others
+    (`area_convex`, `image_convex`, `solidity`, `feret_diameter_max`); scikit-image finds none, so
+    its solidity is infinite there, and its diameter an error. What is weighted by intensities whose
+    sum is 0 is NaN. Means and standard deviations of float32 intensities are added in float64,
+    where scikit-image's lose the spread of large values. Intensities in float16 are taken as
+    float32.
+
+    A GPU serves the properties that cuCIM measures as scikit-image does; a call that asks for
+    another one runs on the CPU.
 
     Dask arrays are measured at once, a chunk at a time, and the result is in host memory. Measures
     that are made of sums (sizes, boxes, places, axes, moments, all of intensities but the median)
@@ -157,25 +178,96 @@ def regionprops_table(
     array([2., 1.])
     """
     label_image = integer_array(label_image, "label_image", or_bool=False)
+    ndim = label_image.ndim
+    if ndim not in (2, 3):
+        raise ValueError(f"label_image must have 2 or 3 axes, got shape {label_image.shape}")
     if intensity_image is not None:
-        intensity_image = as_array(intensity_image, "intensity_image")
-        if intensity_image.shape[: label_image.ndim] != label_image.shape:
+        intensity_image = real_array(intensity_image, "intensity_image")
+        if intensity_image.shape not in (
+            label_image.shape,
+            (*label_image.shape, *intensity_image.shape[-1:]),
+        ):
             raise ValueError(
                 f"intensity_image must have the shape of label_image, {label_image.shape}, "
-                f"got {intensity_image.shape}"
+                f"or one axis more, got {intensity_image.shape}"
             )
         if intensity_image.dtype == np.float16:
             intensity_image = intensity_image.astype(np.float32)
+    if not isinstance(separator, str):
+        raise TypeError(f"separator must be a string, got {separator!r}")
+    if spacing is not None:
+        spacing = tuple(map(float, per_axis(spacing, "spacing", ndim, above=0)))
+    extra = _extra_properties(extra_properties, intensity_image is not None)
     return run(
         regionprops_table,
         label_image,
         intensity_image,
-        tuple(properties),
-        cache=cache,
+        _properties(properties, extra, ndim, intensity_image is not None, spacing),
+        cache=bool(cache),
         separator=separator,
-        extra_properties=extra_properties,
+        extra_properties=extra,
         spacing=spacing,
     )
+
+
+# Properties of labels of 2 axes alone, and those of them that need spacings alike, or of 1.
+_FLAT = ("eccentricity", "moments_hu", "moments_weighted_hu", "orientation", "perimeter",
+         "perimeter_crofton")  # fmt: skip
+_ALIKE = ("perimeter", "perimeter_crofton")
+_ONE = ("moments_hu", "moments_weighted_hu")
+
+
+def _properties(names, extra, ndim: int, has_image: bool, spacing) -> tuple[str, ...]:
+    """Names of properties that can be measured."""
+    from skimage.measure import _regionprops as known  # takes long to import
+
+    if isinstance(names, str) or not hasattr(names, "__iter__"):
+        raise TypeError(f"properties must be a sequence of names, got {names!r}")
+    names = tuple(names)
+    own = {function.__name__ for function in extra}
+    for given in names:
+        if not isinstance(given, str):
+            raise TypeError(f"properties must be names, got {given!r}")
+        name = known.PROPS.get(given, given)
+        if name not in known.COL_DTYPES and name not in own:
+            close = difflib.get_close_matches(name, known.COL_DTYPES, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"properties: {given!r} is no region property{hint}")
+        wrong = (
+            (name in _FLAT and ndim != 2, "labels of 2 axes"),
+            (name in known._require_intensity_image and not has_image, "an intensity_image"),
+            (name in _ALIKE and len(set(spacing or ())) > 1, "the same spacing along both axes"),
+            (name in _ONE and set(spacing or ()) - {1.0}, "a spacing of 1"),
+        )
+        for is_wrong, needed in wrong:
+            if is_wrong:
+                raise ValueError(f"properties: {given!r} needs {needed}")
+    return names
+
+
+def _extra_properties(functions, has_image: bool) -> tuple:
+    """Functions of a region's mask, or of its mask and intensities."""
+    if functions is None:
+        return ()
+    if not hasattr(functions, "__iter__"):
+        raise TypeError(f"extra_properties must be a sequence of functions, got {functions!r}")
+    functions = tuple(functions)
+    for function in functions:
+        if not callable(function) or not hasattr(function, "__name__"):
+            raise TypeError(f"extra_properties must be functions with a name, got {function!r}")
+        needed = [
+            p
+            for p in inspect.signature(function).parameters.values()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        if len(needed) not in (1, 2):
+            raise ValueError(
+                "extra_properties must take a mask, or a mask and intensities; "
+                f"{function.__name__} takes {len(needed)} arguments"
+            )
+        if len(needed) == 2 and not has_image:
+            raise ValueError(f"extra_properties: {function.__name__} needs an intensity_image")
+    return functions
 
 
 @contract(Exact(), nan="refuse", infinity="value")

@@ -1,28 +1,92 @@
 """Labels by the kernel, measures by scikit-image."""
 
-import numpy as np
+import math
 
-from .._backend import skimage
+import numpy as np
+from scipy import ndimage as ndi
+
+from .._backend import array_namespace, skimage
 from ..kernels.label import label_cpu
 
 
 def label(label_image, *, background, connectivity):
-    if label_image.dtype == np.float16:
-        label_image = label_image.astype(np.float32)
-    if label_image.dtype != bool:
-        # A value that the dtype cannot hold is no voxel's.
-        common = np.result_type(label_image.dtype, np.min_scalar_type(background))
-        if label_image.dtype.kind in "iu" and common != label_image.dtype:
-            label_image = label_image.astype(common)
-        values = np.ascontiguousarray(label_image)
-        return label_cpu(values, values.dtype.type(background), values.shape, connectivity)
-    mask = np.ascontiguousarray(label_image != bool(background))
-    return label_cpu(mask.view(np.uint8), None, mask.shape, connectivity)
+    values, background = with_background(label_image, background)
+    values = np.ascontiguousarray(values)
+    values = values.view(np.uint8) if values.dtype == bool else values
+    return label_cpu(values, background, values.shape, connectivity)
 
 
-def regionprops_table(label_image, intensity_image, properties, **options):
-    peer = skimage(label_image, "measure").regionprops_table
-    return peer(label_image, intensity_image, properties, **options)
+def with_background(image, background):
+    """An image, and its background in its type: a value that no voxel has where none can be equal.
+
+    Or a mask of what is not background, and None.
+    """
+    xp, kind = array_namespace(image), image.dtype.kind
+    if kind == "b":
+        if background in (0, 1):
+            return (~image if background else image), None
+        image = image.view(xp.uint8)
+    elif kind == "f":
+        with np.errstate(over="ignore"):
+            own = image.dtype.type(_as_float(background))
+        if image.dtype.itemsize == 2:
+            image, own = image.astype(xp.float32), np.float32(own)
+        # A float64 stands for the value next to it in the image's type, as in NumPy.
+        equal = isinstance(background, float) or float(own) == background
+        if equal and np.isinf(own) == (abs(background) == math.inf):
+            return image, own
+        return image, _absent(image, -np.inf, np.inf)
+    info = np.iinfo(image.dtype)
+    if background == background // 1 and info.min <= background <= info.max:
+        return image, image.dtype.type(int(background))
+    if image.dtype.itemsize < 4:
+        return image.astype(xp.int32), np.int32(-(2**31))
+    return image, _absent(image, info.min, info.max)
+
+
+def _as_float(number) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.copysign(math.inf, number)
+
+
+def _absent(image, low, high):
+    """A value that no voxel has."""
+    xp, of = array_namespace(image), image.dtype.type
+    if of(image.max()) < of(high):
+        return of(high)
+    if of(image.min()) > of(low):
+        return of(low)
+    values = xp.unique(image)
+    after = xp.nextafter(values, of(high)) if image.dtype.kind == "f" else values + of(1)
+    return of(after[:-1][after[:-1] != values[1:]][0])
+
+
+def regionprops_table(
+    label_image, intensity_image, properties, *, cache, separator, extra_properties, spacing
+):
+    from .properties import Region, numbered, table_of
+
+    options = {"extra_properties": extra_properties, "spacing": spacing}
+    labels, numbers = numbered(label_image)
+    objects = ndi.find_objects(labels)
+    found = any(place is not None for place in objects)
+    if not found:
+        # One region tells the columns, and their types.
+        labels, numbers = np.ones((1,) * label_image.ndim, np.uint8), None
+        objects = [(slice(0, 1),) * labels.ndim]
+        if intensity_image is not None:
+            channels = intensity_image.shape[labels.ndim :]
+            intensity_image = np.zeros((*labels.shape, *channels), intensity_image.dtype)
+    regions = [
+        Region(place, label, labels, intensity_image, cache, **options)
+        for label, place in enumerate(objects, 1)
+        if place is not None
+    ]
+    names = [*properties, *(function.__name__ for function in extra_properties)]
+    table = table_of(regions, names, separator, numbers)
+    return table if found else {name: column[:0] for name, column in table.items()}
 
 
 def find_contours(image, level, *args, **options):

@@ -15,9 +15,9 @@ import numpy as np
 from dask import array as da
 from scipy import ndimage
 from scipy.special import comb
-from skimage.measure import _regionprops
 
 from .._backend import asnumpy
+from .._cpu.properties import PROPS, Region, table_of
 from .._cpu.regions import compact
 from ..kernels import parts as kernel
 from ._connected import aligned
@@ -73,7 +73,7 @@ class Parts(NamedTuple):
 def table(label_image, intensity_image, properties, *, separator, extra, spacing):
     """Columns of measures of every region; None where there is no region."""
     ndim = label_image.ndim
-    names = [_regionprops.PROPS.get(name, name) for name in properties]
+    names = [PROPS.get(name, name) for name in properties]
     order = max((_ORDER.get(name, 0) for name in names), default=0)
     powers = [p for p in itertools.product(_POWERS, repeat=ndim) if sum(p) <= order]
     pixels = [name for name in names if name not in _ORDER]
@@ -97,11 +97,11 @@ def table(label_image, intensity_image, properties, *, separator, extra, spacing
     if intensity_image is not None:
         intensity_image = np.zeros((*stub.shape, *intensity_image.shape[ndim:]))
     made = [
-        Region(its, int(label), box, stub=stub, image=intensity_image, extra=extra, spacing=spacing)
-        for its, label, box in zip(known, regions.numbers, regions.boxes)
+        Known(its, label, box, stub=stub, image=intensity_image, extra=extra, spacing=spacing)
+        for label, (its, box) in enumerate(zip(known, regions.boxes))
     ]
     names = [*properties, *(function.__name__ for function in extra)]
-    return _regionprops._props_to_dict(made, names, separator)
+    return table_of(made, names, separator, regions.numbers)
 
 
 def _arrays(labels, image):
@@ -193,7 +193,7 @@ def _about(sums, powers, away):
 # --- measures ---------------------------------------------------------------------------------
 
 
-class Region(_regionprops.RegionProperties):
+class Known(Region):
     """A region of which some measures are known, and the others follow from these."""
 
     def __init__(self, known, label, box, *, stub, image, extra, spacing):
@@ -287,7 +287,7 @@ def _of_pixels(labels, label, image, extra, spacing, place=None):
     if place is None:
         place = tuple(slice(0, n) for n in labels.shape)
     options = {"cache_active": True, "extra_properties": extra, "spacing": spacing}
-    return _regionprops.RegionProperties(place, label, labels, image, **options)
+    return Region(place, label, labels, image, **options)
 
 
 def _look(asked: Asked, alone, single, origin, labels, image=None):

@@ -11,7 +11,8 @@ from ._connected import Found, first_pass, last_pass, number, order, summary
 
 
 def label(label_image, *, background, connectivity):
-    find = partial(_of_mask if label_image.dtype == bool else _of_values, background, connectivity)
+    masked = label_image.dtype == bool and background in (0, 1)
+    find = partial(_of_mask if masked else _of_values, background, connectivity)
     passes = first_pass("label", find, [label_image], connectivity, order, in_order=True)
     # Labels fit where voxels do: there is at most one for each.
     dtype = np.int32 if label_image.size < 2**31 else np.int64
@@ -29,10 +30,10 @@ def _of_values(background, connectivity, _, image):
 def regionprops_table(
     label_image, intensity_image, properties, *, cache, separator, extra_properties, spacing
 ):
-    extra = tuple(extra_properties or ())
     columns = _parts.table(
-        label_image, intensity_image, properties, separator=separator, extra=extra, spacing=spacing
-    )
+        label_image, intensity_image, properties, separator=separator, extra=extra_properties,
+        spacing=spacing,
+    )  # fmt: skip
     if columns is not None:
         return columns
     nothing = np.zeros((1,) * label_image.ndim, np.uint8)

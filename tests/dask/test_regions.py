@@ -145,9 +145,9 @@ def test_bad_input_is_told_as_for_the_whole():
     lazy = da.ones((6, 6), dtype=int, chunks=3)
     with pytest.raises(ValueError, match="spacing"):
         regionprops_table(lazy, spacing=(1, 2, 3))
-    with pytest.raises(AttributeError, match="intensity_mean"):
+    with pytest.raises(ValueError, match="intensity_mean"):
         regionprops_table(lazy, properties=("intensity_mean",))
-    with pytest.raises(AttributeError, match="nothing"):
+    with pytest.raises(ValueError, match="nothing"):
         regionprops_table(lazy, properties=("nothing",))
     with pytest.raises(ValueError, match="shape of label_image"):
         regionprops_table(lazy, lazy[:4])
