@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -31,14 +34,39 @@ def check_output(path: Path, *, force: bool, sources: Collection[Path] = ()) -> 
         raise RefusedOutput(f"{shown(path)}: the folder {shown(folder)} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RefusedOutput(f"{shown(path)}: the folder {shown(folder)} is not writable")
-    for source in sources:
-        there = path.exists() and source.exists()
-        if path.absolute() == source.absolute() or (there and path.samefile(source)):
-            raise RefusedOutput(f"{shown(path)} is the input: give another name to the output")
+    check_is_no_input(path, sources)
     if path.is_dir() or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):
         raise RefusedOutput(f"{shown(path)} exists and is not a file")
     if os.path.lexists(path) and not force:
         raise RefusedOutput(f"{shown(path)} exists: pass --force to replace it")
+
+
+def check_is_no_input(path: Path, sources: Collection[Path]) -> None:
+    """Refuse an output that is one of the inputs, holds one or lies within one, by any name."""
+    own, real = identity(path), Path(os.path.realpath(path))
+    around = {identity(folder) for folder in real.parents}
+    seen = set()
+    for source in sources:
+        found = Path(os.path.realpath(source))
+        if found == real or (own is not None and identity(source) == own):
+            raise RefusedOutput(f"{shown(path)} is the input: give another name to the output")
+        if found.is_dir() and identity(found) in around:
+            raise RefusedOutput(f"{shown(path)} lies within the input: choose another folder")
+        if own is not None and found.parent not in seen:
+            seen.add(found.parent)
+            if own in map(identity, found.parents):
+                raise RefusedOutput(
+                    f"{shown(path)} holds the input: give another name to the output"
+                )
+
+
+def identity(path) -> tuple[int, int] | None:
+    """What a file or folder is, whatever name leads to it; None if there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager
@@ -51,21 +79,37 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if force:
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copymode(path, temporary)
-            os.replace(temporary, path)
-        else:
-            _publish(temporary, path)
+        name_file(temporary, path, force=force)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
 
 
-def _publish(temporary: Path, path: Path) -> None:
-    """Give a file its name, unless another has it by now."""
+def whole_text(path: Path, text: str) -> None:
+    """Write a small file, in the place of what is there, in one step."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        _name(temporary, path)
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def name_file(temporary: Path, path: Path, *, force: bool) -> None:
+    """Give a complete file its name; without `force` unless another has it by now."""
+    if force:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+        return
+    try:
+        if not _renamed(temporary, path, _NO_REPLACE):
+            _name(temporary, path)
     except FileExistsError:
         raise FileExistsError(
             f"{shown(path)} has appeared in the meantime: pass --force to replace it"
@@ -83,6 +127,82 @@ def _name(temporary: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         os.replace(temporary, path)
+
+
+# --- names in one step ------------------------------------------------------------------------
+
+
+_NO_REPLACE, _EXCHANGE = 1, 2
+
+
+@functools.cache
+def _renameat2():
+    """Linux' call for renaming without replacing, and for exchanging two names."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+def _renamed(old: Path, new: Path, how: int) -> bool:
+    """Rename in one step; False where the system, or the file system, has no such call."""
+    call = _renameat2()
+    if call is None:
+        return False
+    import ctypes
+
+    here = -100  # AT_FDCWD: names count from the working directory
+    if call(here, os.fsencode(old), here, os.fsencode(new), how) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM):
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(new))
+
+
+def name_folder(made: Path, path: Path, *, force: bool, old: Path) -> None:
+    """Give a complete folder its name.
+
+    What had the name before lies at `made` or at `old` afterwards, for the caller to remove. Where
+    names cannot be exchanged in one step, a process that is killed between the two steps leaves it
+    at `old`: `put_back` does what its name says.
+    """
+    if force and os.path.lexists(path):
+        if _renamed(made, path, _EXCHANGE):
+            return
+        os.rename(path, old)
+        try:
+            os.rename(made, path)
+        except BaseException:
+            os.rename(old, path)
+            raise
+        return
+    try:
+        if _renamed(made, path, _NO_REPLACE):
+            return
+        if os.path.lexists(path):
+            raise FileExistsError
+        os.rename(made, path)
+    except FileExistsError:
+        raise FileExistsError(
+            f"{shown(path)} has appeared in the meantime: pass --force to replace it"
+        ) from None
+
+
+def put_back(old: Path, path: Path) -> None:
+    """Give what was to be replaced its name again, if nothing has taken its place."""
+    if os.path.lexists(old) and not os.path.lexists(path):
+        os.rename(old, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def check_folder(path: Path, *, force: bool, ours: Collection[str]) -> None:
@@ -113,24 +233,18 @@ def whole_folder(path: Path, *, force: bool, ours: Collection[str]) -> Iterator[
     token = secrets.token_hex(8)
     temporary = path.with_name(f".{token}.gpuseg-part")
     old = path.with_name(f".{token}.gpuseg-old")
-    temporary.mkdir()
     try:
+        temporary.mkdir()
         yield temporary
         for file in temporary.iterdir():
             _sync(file)
         if os.path.lexists(path):
             check_folder(path, force=force, ours=ours)
-            os.rename(path, old)
-        try:
-            os.rename(temporary, path)
-        except BaseException:
-            if old.exists():
-                os.rename(old, path)
-            raise
+        name_folder(temporary, path, force=force, old=old)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        remove(temporary)
+        if os.path.lexists(path):
+            remove(old)
     _sync(path.parent)
 
 

@@ -422,7 +422,7 @@ def segment(
     numbered = label or _jobs.METHODS[options.method].classes
     check_output(output, force=force, sources=[input])
     if report is not None:
-        _check_report(report, force=force, sources=[input])
+        _check_report(report, force=force, sources=[input, output])
 
     from . import _images, measure, trace
     from .report import describe
@@ -831,7 +831,8 @@ def train_unet(
     if checkpoint is not None:
         check_output(checkpoint, force=True, sources=[*sources, model])
     if report is not None:
-        _check_report(report, force=force, sources=[*sources, model])
+        outputs = [model, *[checkpoint] * (checkpoint is not None)]
+        _check_report(report, force=force, sources=[*sources, *outputs])
     from . import _images, _networks, unet
 
     given = {"epochs": epochs, "steps_per_epoch": steps, "patch_size": patch, "batch_size": batch,
@@ -956,7 +957,8 @@ def predict(
             raise RefusedOutput(f"{shown(probabilities)}: probabilities must end in .npy")
         check_output(probabilities, force=force, sources=[*sources, output])
     if report is not None:
-        _check_report(report, force=force, sources=sources)
+        outputs = [output, *[probabilities] * (probabilities is not None)]
+        _check_report(report, force=force, sources=[*sources, *outputs])
 
     from . import _images, trace
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,24 +24,32 @@ import numpy as np
 from dask.callbacks import Callback
 
 from .. import _checks, _jobs
-from .._files import RefusedOutput, shown, whole_file
+from .._files import RefusedOutput, _sync, check_is_no_input, name_file, remove, shown
 from .._images import half_of_memory, size
 from ..kernels.launch import thread_count
 from ._open import Volume, open
 from ._save import (
     _set_attributes,
+    add_label,
+    check_sources,
+    folder_of_labels,
+    is_label,
     output_form,
     publish,
     refuse_existing,
     write_tiff,
 )
-from ._sources import Source, VolumeError, blamed
+from ._sources import Source, VolumeError, _line, blamed
 from ._store import Target, coarser, group, layout, ome_metadata, pyramid_shapes
 from ._watch import Watch, duration
-from ._work import Work, fingerprint_of
+from ._work import SUFFIX, Work, fingerprint_of
 
 # What a process takes before it reads a voxel: the libraries.
 BASE = 350 << 20
+
+
+class Unfinished(VolumeError):
+    """A job that ended early, and goes on with what is left when it is asked for again."""
 
 
 class Estimate(NamedTuple):
@@ -58,6 +67,7 @@ class Estimate(NamedTuple):
     disk: int
     free: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def readable(self) -> list[tuple[str, str]]:
         """For people."""
@@ -70,6 +80,7 @@ class Estimate(NamedTuple):
             ("peak of memory", f"{size(self.peak)} of {size(self.memory)}"),
             ("room on the disk", f"at most {size(self.disk)}; {size(self.free)} are free"),
             ("time", f"about {duration(self.seconds)}"),
+            *(("note", note) for note in self.notes),
         ]
 
 
@@ -83,6 +94,7 @@ class Done(NamedTuple):
     voxels_per_second: float
     peak: int
     resumed: bool
+    notes: tuple[str, ...] = ()
 
     def readable(self) -> list[tuple[str, str]]:
         """For people."""
@@ -92,6 +104,7 @@ class Done(NamedTuple):
             ("time", duration(self.seconds) + " (resumed)" * self.resumed),
             ("throughput", f"{self.voxels_per_second / 1e6:.1f} Mvoxel/s"),
             ("peak of memory", size(self.peak)),
+            *(("note", note) for note in self.notes),
             ("output", shown(self.output)),
         ]
 
@@ -139,19 +152,29 @@ def segment(
     Returns
     -------
     Done
-        With the thresholds that were found, the time and the peak of the memory.
+        With the thresholds that were found, the time and the peak of the memory; and ``notes``,
+        which tell of chunks that are not in a Zarr input. They count as its fill value: Zarr leaves
+        out chunks that hold nothing else, so one that was lost looks the same.
 
     Raises
     ------
+    RefusedOutput
+        The output exists, or it is the input by another name, holds it or lies within it (only
+        labels may go into the OME-Zarr that they are of); no job has made what is in the folder
+        that this one would work in.
     VolumeError
-        The input or the parameters are not those the job was begun with, a block does not fit into
-        the memory, a part of the input cannot be read.
+        The input or the parameters are not those the job was begun with, the input changed while
+        the job was at work, a block does not fit into the memory, a part of the input cannot be
+        read, no Dask scheduler answers.
 
     Notes
     -----
     The job works in a folder ``OUTPUT.gpuseg-work`` beside its output: delete it to give up. It is
-    bound to a fingerprint of the input (names, sizes, times of change), the parameters and the
-    versions of the libraries. The result equals that of the whole image in memory, in every voxel.
+    bound to a fingerprint of the input (names within it, sizes, times of change), the parameters
+    and the versions of the libraries; a job that was killed, or found the disk full, goes on there,
+    and one that the image's voxels do not allow leaves nothing. What was written before is held to
+    its checksums. An output that is replaced is there until the new one has its name. The result
+    equals that of the whole image in memory, in every voxel.
 
     Examples
     --------
@@ -168,38 +191,73 @@ def segment(
     start = time.perf_counter()
     volume = input if isinstance(input, Volume) else open(input)
     options = _options(options, given)
-    output = Path(output)
+    given_name, output = str(output), _place(Path(output))
     form = output_form(output)
+    work = Work(output.with_name(output.name + SUFFIX))
     _check(volume, options, output)
-    work = Work(output.absolute().with_name(output.name + ".gpuseg-work"))
+    _check_scheduler(scheduler)
+    notes = tuple(volume.source.notes())
+    watch = watch or Watch()
+    if not work.exists():
+        refuse_existing(output, force=force)
     about = _about(volume, options, form, levels)
-    refuse_existing(output, force=force)
-    new = not work.folder.exists()
-    with work.owned():
+    with _answering(scheduler, watch), folder_of_labels(output), work.owned():
+        work.put_back(output)
         if restart:
             work.clear()
-        resumed = work.begun()
-        if resumed:
-            found = work.resume(about)
-            block = tuple(found["block"])
-            workers = _workers(volume, options, block, memory, workers, scheduler)
-        else:
-            try:
-                block, workers = _plan(volume, options, memory, workers, scheduler)
-            except BaseException:
-                if new:
-                    shutil.rmtree(work.folder, ignore_errors=True)
-                raise
+        elif work.published(output):
+            # It was killed when nothing was left to do but to tidy up.
+            if work.is_of(about):
+                thresholds = work.numbers("thresholds") or {}
+                if is_label(output):
+                    add_label(output.parent, output.name)
+                work.remove()
+                return _done(given_name, thresholds, volume, start, watch, notes, resumed=True)
             work.clear()
-            work.begin(about, {"block": list(block)})
+        resumed = work.begun()
+        try:
+            refuse_existing(output, force=force)
+            if resumed:
+                block = tuple(work.resume(about)["block"])
+                workers = _workers(volume, options, block, memory, workers, scheduler)
+            else:
+                block, workers = _plan(volume, options, memory, workers, scheduler)
+                work.clear()
+                work.begin(about, {"block": list(block)})
+        except BaseException:
+            if not resumed:
+                work.remove()
+            raise
         job = _Job(volume, options, output, form=form, work=work, block=block, levels=levels)
-        with watch or Watch() as watched, _scheduled(scheduler, workers, work, watched):
-            thresholds = job.run(watched)
-        job.publish(force=force)
-    shutil.rmtree(work.folder, ignore_errors=True)
+        try:
+            with watch, _scheduled(scheduler, workers, work):
+                thresholds = job.whole(watch)
+            if fingerprint_of(volume.source) != about["input"]["files"]:
+                raise VolumeError(
+                    f"{shown(volume.source.path)}: has changed while the job was at work: nothing "
+                    "is written"
+                )
+            job.publish(force=force)
+        except Unfinished:
+            raise
+        except (ValueError, TypeError):  # the same would come of it again
+            work.remove()
+            raise
+        work.remove()
+    return _done(given_name, thresholds, volume, start, watch, notes, resumed=resumed)
+
+
+def _done(output: str, thresholds, volume, start: float, watch, notes, *, resumed: bool) -> Done:
     took = time.perf_counter() - start
     rate = math.prod(volume.shape) / took
-    return Done(str(output), thresholds, volume.shape, took, rate, watched.peak, resumed)
+    return Done(output, thresholds, volume.shape, took, rate, watch.peak, resumed, notes)
+
+
+def _place(output: Path) -> Path:
+    """Where an output lies, by whatever name it is asked for."""
+    if output.suffix.lower() in (".tif", ".tiff"):
+        return Path(os.path.realpath(output))  # as `whole_file` replaces what a link leads to
+    return Path(os.path.realpath(output.parent), output.name)
 
 
 def estimate(
@@ -239,8 +297,8 @@ def estimate(
     volume = input if isinstance(input, Volume) else open(input)
     options = _options(options, given)
     if output is not None:
-        output_form(Path(output))
-        _check(volume, options, Path(output))
+        output_form(_place(Path(output)))
+        _check(volume, options, _place(Path(output)))
     block, workers = _plan(volume, options, memory, workers, scheduler)
     folder = Path.cwd() if output is None else Path(output).absolute().parent
     stages = _stage_names(options)
@@ -264,6 +322,7 @@ def estimate(
         int(voxels * (5 if options.label else 1.2) + voxels * (len(stages) - 1)),
         shutil.disk_usage(folder).free,
         voxels / _rate(volume, options) * passes,
+        tuple(volume.source.notes()),
     )
 
 
@@ -293,12 +352,13 @@ def _check(volume: Volume, options: _jobs.Options, output: Path) -> None:
         )
     if volume.dtype == np.float16:
         raise VolumeError(f"{shown(volume.source.path)}: holds float16: save it as float32 first")
-    source = volume.source.path.absolute()
     wide = options.label and math.prod(volume.shape) >= 2**31
     if wide and output_form(output) == "TIFF":
         raise RefusedOutput("TIFF programs read no int64 labels: use .zarr or .ome.zarr")
-    if output.absolute() == source or output.absolute() in source.parents:
-        raise RefusedOutput(f"{shown(output)} is the input: give another name to the output")
+    check_sources(output, [volume.source])
+    if any(folder.name.endswith(SUFFIX) for folder in output.parents):
+        raise RefusedOutput(f"{shown(output)} lies in the folder that a job works in")
+    check_is_no_input(output.with_name(output.name + SUFFIX), volume.source.originals(labels=True))
 
 
 def _about(volume: Volume, options: _jobs.Options, form: str, levels) -> dict:
@@ -306,8 +366,8 @@ def _about(volume: Volume, options: _jobs.Options, form: str, levels) -> dict:
     names = ("gpuseg", "numpy", "scipy", "numba", "scikit-image", "zarr")
     return {
         "input": {
-            "path": str(volume.source.path.absolute()),
-            "files": fingerprint_of(volume.source.files()),
+            "path": os.path.realpath(volume.source.path),
+            "files": fingerprint_of(volume.source),
             "shape": list(volume.shape),
             "dtype": str(volume.dtype),
             "voxel_size": list(volume.voxel_size),
@@ -409,27 +469,61 @@ def _check_scheduler(scheduler: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _scheduled(scheduler: str, workers: int, work: Work, watch: Watch) -> Iterator[None]:
-    import dask
+# Seconds that a Dask scheduler has to answer, and to have a worker.
+_PATIENCE = 5, 30
 
-    temporary = work / "temporary"
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-    temporary.mkdir()
-    settings: dict[str, Any] = {"temporary-directory": str(temporary)}
+
+@contextlib.contextmanager
+def _answering(scheduler: str, watch: Watch) -> Iterator[None]:
+    """Let Dask's work go to a scheduler elsewhere, if one is named and answers."""
     if scheduler in ("threads", "processes"):
-        with dask.config.set(settings, scheduler=scheduler, num_workers=workers):
-            yield
+        yield
         return
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=5)
-    except OSError as error:
-        raise VolumeError(f"no Dask scheduler answers at {scheduler}: {error}") from None
-    if client.dashboard_link:
-        watch.say(f"Dask dashboard: {client.dashboard_link}")
-    with client, client.as_current(), dask.config.set(settings):
+        _greet(scheduler)
+        client = Client(scheduler, timeout=_PATIENCE[0])
+    except Exception as error:  # whatever the address or the other side makes of it
+        raise VolumeError(f"no Dask scheduler answers at {scheduler}: {_line(error)}") from None
+    with client, client.as_current():
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE[1])
+        except Exception as error:
+            raise VolumeError(
+                f"the Dask scheduler at {scheduler} has no workers: {_line(error)}"
+            ) from None
+        if client.dashboard_link:
+            watch.say(f"Dask dashboard: {client.dashboard_link}")
+        yield
+
+
+def _greet(scheduler: str) -> None:
+    """Say hello to a scheduler: a `Client` waits for ever where something else listens."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from distributed.comm import connect
+
+    async def greet():
+        comm = await asyncio.wait_for(connect(scheduler, _PATIENCE[0]), _PATIENCE[0] + 1)
+        comm.abort()
+
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop of its own
+        thread.submit(asyncio.run, greet()).result()
+
+
+@contextlib.contextmanager
+def _scheduled(scheduler: str, workers: int, work: Work) -> Iterator[None]:
+    import dask
+
+    temporary = work / "temporary"
+    remove(temporary)  # of a process that was killed
+    temporary.mkdir()
+    settings: dict[str, Any] = {"temporary-directory": str(temporary)}
+    if scheduler in ("threads", "processes"):
+        settings |= {"scheduler": scheduler, "num_workers": workers}
+    with dask.config.set(settings):
         yield
 
 
@@ -528,6 +622,15 @@ class _Job:
         self.is_label = options.label or _jobs.METHODS[options.method].classes
         self.about = volume.axes, volume.voxel_size, volume.unit
 
+    def whole(self, watch: Watch) -> dict[str, float]:
+        """Go through the stages until every shard holds what was written there."""
+        for _ in range(_ATTEMPTS):
+            self.result: list[tuple[str, Target]] = []
+            found = self.run(watch)
+            if all(len(self.work.done(*part)) == len(part[1].boxes) for part in self.result):
+                return found
+        raise Unfinished(f"{shown(self.work.folder)}: what is written there does not stay")
+
     def run(self, watch: Watch) -> dict[str, float]:
         """Go through the stages; what is done of them is not done again."""
         from dask import array as da
@@ -591,11 +694,13 @@ class _Job:
     def fill(self, watch: Watch, name: str, stage: str, target: Target, make: Callable) -> Target:
         import dask
 
+        if self.work / "result" in (target.path, target.path.parent):
+            self.result.append((stage, target))
         write = dask.delayed(self.work.write, pure=False, traverse=False)
         for attempt in range(_ATTEMPTS):
             done = self.work.done(stage, target)
             if not done:
-                shutil.rmtree(target.path, ignore_errors=True)
+                remove(target.path)
                 target.path.parent.mkdir(parents=True, exist_ok=True)
                 target.create()
             left = [n for n in range(len(target.boxes)) if n not in done]
@@ -609,11 +714,11 @@ class _Job:
                     dask.compute(*tasks)
                 except BrokenProcessPool:
                     if attempt == _ATTEMPTS - 1:
-                        raise VolumeError(
+                        raise Unfinished(
                             f"{name}: worker processes are killed again and again, perhaps for "
                             "want of memory; the same command goes on with what is left"
                         ) from None
-        raise VolumeError(f"{shown(target.path)}: {len(left)} shards do not stay as written")
+        raise Unfinished(f"{shown(target.path)}: {len(left)} shards do not stay as written")
 
     def pyramid(self, watch: Watch, finest: Target) -> None:
         """The coarser levels of an OME-Zarr, and what says that it is one."""
@@ -630,23 +735,27 @@ class _Job:
             finer = target
         name = self.output.name.removesuffix(".zarr").removesuffix(".ome")
         attributes = ome_metadata(name, *self.about, shapes, label=True)
-        if self.output.absolute().parent.name != "labels":
+        if not is_label(self.output):
             del attributes["ome"]["image-label"]
         group(self.work / "result", attributes)
 
     def publish(self, *, force: bool) -> None:
         """Give the output its name."""
         axes, voxel_size, unit = self.about
-        result = self.target.path
         if self.form == "TIFF":
+            made = self.work / "tiff"
             data = self.target.dask()
             data = data if self.is_label else data.astype(bool)
-            with (
-                whole_file(self.output, force=force) as file,
-                blamed(self.output, "cannot be written whole"),
-            ):
+            with blamed(self.output, "cannot be written whole"), made.open("wb+") as file:
                 write_tiff(file, data, axes, voxel_size, unit)
+                file.flush()
+                os.fsync(file.fileno())
+            self.work.note_published(made)
+            name_file(made, self.output, force=force)
+            _sync(self.output.parent)
             return
+        made = self.work / "result"
         if self.form == "Zarr":
-            _set_attributes(result, {"axes": axes, "voxel_size": list(voxel_size), "unit": unit})
-        publish(self.work / "result", self.output.absolute(), force=force)
+            _set_attributes(made, {"axes": axes, "voxel_size": list(voxel_size), "unit": unit})
+        self.work.note_published(made)
+        publish(made, self.output, force=force, old=self.work / "old")

@@ -16,7 +16,6 @@ from .._files import shown
 from ._sources import Hdf5, Mapped, Slices, Source, Tiff, View, VolumeError, Zarr, blamed
 
 SPATIAL = "zyx"
-_IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".he5")
 
 
@@ -222,12 +221,15 @@ def _npy(path: Path) -> _Found:
 def _slices(folder: Path, names: list[str] | None = None) -> _Found:
     from .. import _images
 
+    is_folder = names is None
     if names is None:
         names = [p.name for p in folder.iterdir()
-                 if p.suffix.lower() in _IMAGES and not p.name.startswith(".")]  # fmt: skip
+                 if p.suffix.lower() in Slices.suffixes and not p.name.startswith(".")]  # fmt: skip
         names.sort(key=_natural)
     if not names:
-        raise VolumeError(f"{shown(folder)}: holds no slices ({', '.join(_IMAGES)}) and no Zarr")
+        raise VolumeError(
+            f"{shown(folder)}: holds no slices ({', '.join(Slices.suffixes)}) and no Zarr"
+        )
     first = None
     for name in names:
         with blamed(folder / name, "cannot be read"):
@@ -245,7 +247,8 @@ def _slices(folder: Path, names: list[str] | None = None) -> _Found:
                 f"{shown(folder / name)}: has shape {shape} of {dtype}, where the slices before "
                 f"have {first[0]} of {first[1]}"
             )
-    return _Found(Slices(folder, names, (len(names), *first[0]), first[1]))
+    shape = (len(names), *first[0])
+    return _Found(Slices(folder, names, shape, first[1], is_folder=is_folder))
 
 
 def _natural(name: str):
@@ -435,7 +438,7 @@ def _ome(path: Path, group: tuple[dict, str], level: int) -> _Found:
     names = [axis["name"] for axis in image["axes"]]
     units = [a.get("unit", "") for a in image["axes"] if a["name"] in ("x", "y", "z")]
     axes = "".join(name[0].lower() for name in names)
-    return _Found(Zarr(path / parts[level]["path"], array), axes,
+    return _Found(Zarr(path / parts[level]["path"], array, path), axes,
                   tuple(map(float, scale)), _unit(units[-1] if units else ""))  # fmt: skip
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
-import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .. import _checks
-from .._files import RefusedOutput, _sync, shown, whole_file
+from .._files import (
+    RefusedOutput,
+    _sync,
+    check_is_no_input,
+    name_folder,
+    put_back,
+    remove,
+    shown,
+    whole_file,
+)
 from ._open import Volume
-from ._sources import blamed
+from ._sources import Source, blamed
 from ._store import Target, coarser, group, label_names, ome_metadata, pyramid_shapes, refuse_axes
 
 
@@ -53,7 +63,8 @@ def save(path, data, *, labels=None, voxel_size=None, unit=None, chunks=None, sh
     Raises
     ------
     RefusedOutput
-        The output exists, or its folder does not.
+        The output exists, or its folder does not, or the output is a file that `data` or `labels`
+        are read from, by any name.
     OSError
         The disk is full; nothing is left.
 
@@ -80,8 +91,10 @@ def save(path, data, *, labels=None, voxel_size=None, unit=None, chunks=None, sh
     """
     path = Path(path)
     form = output_form(path)
-    data, axes, voxel_size, unit = described(data, voxel_size, unit)
     labels = dict(labels or {})
+    for given in (data, *labels.values()):
+        check_sources(path, sources_of(given))
+    data, axes, voxel_size, unit = described(data, voxel_size, unit)
     if labels and form != "OME-Zarr":
         raise RefusedOutput(f"{shown(path)}: only .ome.zarr takes labels beside an image")
     for name, values in labels.items():
@@ -130,27 +143,57 @@ def output_form(path: Path) -> str:
     """The form that an output's name asks for."""
     name = path.name.lower()
     if is_label(path):
-        if not (path.absolute().parents[1] / "zarr.json").is_file():
-            raise RefusedOutput(f"{shown(path)}: labels/NAME is for labels within an OME-Zarr 0.5")
         return "OME-Zarr"
     if name.endswith(".ome.zarr"):
         return "OME-Zarr"
     for suffix, form in ((".zarr", "Zarr"), (".tif", "TIFF"), (".tiff", "TIFF")):
         if name.endswith(suffix):
             return form
+    if path.absolute().parent.name == "labels":
+        raise RefusedOutput(f"{shown(path)}: labels/NAME is for labels within an OME-Zarr 0.5")
     raise RefusedOutput(f"{shown(path)}: an output must end in .ome.zarr, .zarr, .tif or .tiff")
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
+    """Refuse an output that cannot, or must not, be written."""
     folder = path.absolute().parent
-    if is_label(path):
-        group(folder, {})
+    if is_label(path) and not os.path.lexists(folder):
+        folder = folder.parent  # the folder of labels is made with the first of them
     if not folder.is_dir():
         raise RefusedOutput(f"{shown(path)}: the folder {shown(folder)} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RefusedOutput(f"{shown(path)}: the folder {shown(folder)} is not writable")
+    put_back(_old(path), path)
     if os.path.lexists(path) and not force:
         raise RefusedOutput(f"{shown(path)} exists: pass force=True (--force) to replace it")
+
+
+def sources_of(data) -> list[Source]:
+    """The files that an array is read from, as far as it tells."""
+    if isinstance(data, Volume):
+        return [data.source]
+    layers = getattr(getattr(data, "dask", None), "layers", {})
+    found = []
+    for layer in layers.values():
+        # An array that Dask is given has a task to itself, of which the others are made.
+        if len(layer) <= 2:
+            found += [
+                x
+                for task in dict(layer).values()
+                for x in (task, getattr(task, "value", None))
+                if isinstance(x, Source)
+            ]
+    return found
+
+
+def check_sources(path: Path, sources: list[Source]) -> None:
+    """Refuse an output that is an input; labels may go into the OME-Zarr that they are of."""
+    for source in sources:
+        check_is_no_input(path, source.originals(labels=is_label(path)))
+        if source.takes_in(path):
+            raise RefusedOutput(
+                f"{shown(path)} would be a slice of the input: choose another folder"
+            )
 
 
 def described(data, voxel_size, unit):
@@ -184,39 +227,54 @@ def whole_store(path: Path, *, force: bool) -> Iterator[Path]:
     """A folder to fill, which takes its name only once it is complete."""
     path = path.absolute()
     temporary = path.with_name(f".{secrets.token_hex(8)}.gpuseg-part")
-    try:
-        yield temporary
-        publish(temporary, path, force=force)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def publish(made: Path, path: Path, *, force: bool) -> None:
-    """Give a complete folder its name, in the place of what is there if that is to be replaced."""
-    if os.path.lexists(path):
-        if not force:
-            raise FileExistsError(f"{shown(path)} has appeared in the meantime")
-        old = path.with_name(f".{secrets.token_hex(8)}.gpuseg-old")
-        os.rename(path, old)
+    with folder_of_labels(path):
         try:
-            os.rename(made, path)
-        except BaseException:
-            os.rename(old, path)
-            raise
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink()
-    else:
-        os.rename(made, path)
+            yield temporary
+            publish(temporary, path, force=force, old=_old(path))
+        finally:
+            remove(temporary)
+            if os.path.lexists(path):
+                remove(_old(path))
+
+
+def _old(path: Path) -> Path:
+    """Where what is replaced lies while its name is given to another, if that takes two steps."""
+    return path.absolute().with_name(f".{path.name}.gpuseg-old")
+
+
+def publish(made: Path, path: Path, *, force: bool, old: Path) -> None:
+    """Give a complete folder its name, in the place of what is there if that is to be replaced."""
+    name_folder(made, path, force=force, old=old)
     _sync(path.parent)
     if is_label(path):
         add_label(path.parent, path.name)
 
 
 def is_label(path: Path) -> bool:
-    """Whether a path is that of labels within an OME-Zarr: SCAN.ome.zarr/labels/NAME."""
-    return path.absolute().parent.name == "labels"
+    """Whether a path is that of labels within an OME-Zarr 0.5: SCAN.ome.zarr/labels/NAME."""
+    labels = path.absolute().parent
+    if labels.name != "labels":
+        return False
+    try:
+        found = json.loads((labels.parent / "zarr.json").read_text("utf-8"))
+        return "ome" in found["attributes"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
+@contextlib.contextmanager
+def folder_of_labels(path: Path) -> Iterator[None]:
+    """Make the folder that labels lie in; remove it if it is empty in the end."""
+    if not is_label(path):
+        yield
+        return
+    folder = path.absolute().parent
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _set_attributes(path: Path, attributes: Mapping) -> None:
@@ -257,10 +315,43 @@ def write_coarser(finer: Target, target: Target, number: int, *, nearest: bool) 
 
 
 def add_label(labels: Path, name: str) -> None:
-    """List a name in the labels of an OME-Zarr."""
-    names = label_names(labels)
-    if name not in names:
-        group(labels, {"ome": {"version": "0.5", "labels": [*names, name]}})
+    """List a name in the labels of an OME-Zarr: one process after the other."""
+    with _alone_in(labels.parent):
+        names = label_names(labels)
+        if name not in names:
+            group(labels, {"ome": {"version": "0.5", "labels": [*names, name]}})
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread is in such a block for this folder."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # A folder cannot be locked there.
+        with open(folder / ".gpuseg-lock", "ab") as file:
+            while True:
+                with contextlib.suppress(OSError):  # it gives up after ten seconds
+                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+                    break
+            try:
+                yield
+            finally:
+                msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        return
+    import fcntl
+
+    descriptors = [os.open(folder, os.O_RDONLY)]
+    try:
+        try:
+            fcntl.flock(descriptors[0], fcntl.LOCK_EX)
+        except OSError:  # such as NFS, where only what can be written to can be locked
+            descriptors.append(os.open(folder / ".gpuseg-lock", os.O_RDWR | os.O_CREAT, 0o666))
+            fcntl.flock(descriptors[1], fcntl.LOCK_EX)
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 # --- TIFF -------------------------------------------------------------------------------------

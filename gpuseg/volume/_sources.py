@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._files import RefusedOutput, shown
+from .._files import RefusedOutput, identity, shown
 from .._images import ImageError
 
 
@@ -43,7 +43,7 @@ class Source:
     """What all have: a shape, a type, the shape of the pieces it is stored in, and boxes."""
 
     def __init__(self, path: Path, shape, dtype, pieces):
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # workers may be in another folder
         self.shape = tuple(map(int, shape))
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.pieces = tuple(min(int(p), n) for p, n in zip(pieces, self.shape))
@@ -72,9 +72,25 @@ class Source:
         raise NotImplementedError
 
     def identity(self) -> str:
-        """What of its files it is."""
-        parts = {k: v.identity() if isinstance(v, Source) else v for k, v in vars(self).items()}
+        """What of its files it is, wherever these are."""
+        parts = {
+            k: v.identity() if isinstance(v, Source) else v
+            for k, v in vars(self).items()
+            if not isinstance(v, Path)
+        }
         return f"{type(self).__name__} {parts}"
+
+    def notes(self) -> list[str]:
+        """What whoever reads it should know."""
+        return []
+
+    def originals(self, *, labels: bool = False) -> list[Path]:
+        """What no output may be, hold or lie within; `labels` for one that is labels of it."""
+        return [self.path]
+
+    def takes_in(self, path: Path) -> bool:
+        """Whether such an output would be a part of it."""
+        return False
 
     def files(self) -> list[Path]:
         """The files that hold it."""
@@ -186,9 +202,11 @@ def _decoded(page, data: bytes, index: int, shape):
 class Slices(Source):
     """A folder of images, one a slice."""
 
-    def __init__(self, path, names, shape, dtype):
+    suffixes = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
+
+    def __init__(self, path, names, shape, dtype, *, is_folder=True):
         super().__init__(path, shape, dtype, (16, *shape[1:]))
-        self.names = names
+        self.names, self.is_folder = names, is_folder  # or a picture by itself
 
     def _read(self, box):
         from .. import _images
@@ -207,17 +225,49 @@ class Slices(Source):
     def files(self) -> list[Path]:
         return [self.path / name for name in self.names]
 
+    def originals(self, *, labels: bool = False) -> list[Path]:
+        return self.files()
+
+    def takes_in(self, path: Path) -> bool:
+        fits = self.is_folder and path.suffix.lower() in self.suffixes
+        return fits and identity(path.absolute().parent) == identity(self.path)
+
 
 class Zarr(Source):
     """An array of a Zarr store of version 2 or 3."""
 
-    def __init__(self, path, array):
+    def __init__(self, path, array, root=None):
         super().__init__(path, array.shape, array.dtype, array.shards or array.chunks)
+        self.root = self.path if root is None else Path(root).absolute()  # of its OME-Zarr
 
     def _read(self, box):
         import zarr
 
         return np.asarray(zarr.open_array(self.path, mode="r")[box])
+
+    def notes(self) -> list[str]:
+        """Whether parts are missing.
+
+        Zarr leaves out what holds nothing but the fill value, and reads it where a part is missing.
+        So nobody can tell a part that was lost from one that was never written.
+        """
+        import zarr
+
+        array = zarr.open_array(self.path, mode="r")
+        piece = array.shards or array.chunks
+        each = math.prod(s // c for s, c in zip(piece, array.chunks))
+        total = math.prod(-(-n // p) for n, p in zip(array.shape, piece))
+        missing = total - array.nchunks_initialized // each
+        if not missing:
+            return []
+        return [
+            f"{missing} of {total} {'shards' if array.shards else 'chunks'} of "
+            f"{shown(self.path)} are not there and count as {array.fill_value}: they were never "
+            "written, or are lost"
+        ]
+
+    def originals(self, *, labels: bool = False) -> list[Path]:
+        return [self.path if labels else self.root]
 
 
 class Hdf5(Source):
@@ -256,3 +306,12 @@ class View(Source):
 
     def files(self) -> list[Path]:
         return self.base.files()
+
+    def notes(self) -> list[str]:
+        return self.base.notes()
+
+    def originals(self, *, labels: bool = False) -> list[Path]:
+        return self.base.originals(labels=labels)
+
+    def takes_in(self, path: Path) -> bool:
+        return self.base.takes_in(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
+import json
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from .._files import _sync
+from .._files import _sync, shown, whole_text
 from ._sources import VolumeError, blamed
 
 Box = tuple[slice, ...]
@@ -76,8 +78,19 @@ class Target:
         with blamed(self.path, f"cannot read {told(box)}"):
             return np.asarray(zarr.open_array(self.path, mode="r")[box])
 
-    def write(self, number: int, values: np.ndarray) -> int:
-        """Write a shard, put it on the disk, and return the size of its file: 0 if it is empty."""
+    def exists(self) -> bool:
+        """Whether the array is there, as it was made."""
+        import zarr
+
+        try:
+            found = zarr.open_array(self.path, mode="r")
+        except Exception:  # whatever Zarr says of one that is damaged
+            return False
+        made = found.shape, found.dtype, found.chunks, found.shards
+        return made == (self.shape, self.dtype, self.chunk, self.shard)
+
+    def write(self, number: int, values: np.ndarray) -> list[int]:
+        """Write a shard, put it on the disk, and return what its file holds, as `content` does."""
         import zarr
 
         box = self.boxes[number]
@@ -87,22 +100,22 @@ class Target:
         with blamed(self.path, "cannot write " + told(box)):
             zarr.open_array(self.path, mode="r+")[box] = values
         file = self.file(number)
-        if not file.exists():
-            return 0
-        _sync(file)
-        _sync(file.parent)
-        return file.stat().st_size
+        if file.exists():
+            _sync(file)
+            _sync(file.parent)
+        return self.content(number)
 
     def file(self, number: int) -> Path:
         at = (str(s.start // n) for s, n in zip(self.boxes[number], self.shard))
         return self.path.joinpath("c", *at)
 
-    def size(self, number: int) -> int:
-        """The size of a shard's file, 0 if there is none."""
-        try:
-            return os.stat(self.file(number)).st_size
-        except FileNotFoundError:
-            return 0
+    def content(self, number: int) -> list[int]:
+        """The size and the checksum of a shard's file; zeros if there is none, as it is empty."""
+        size = checksum = 0
+        with contextlib.suppress(FileNotFoundError), open(self.file(number), "rb") as file:
+            while part := file.read(1 << 20):
+                size, checksum = size + len(part), zlib.crc32(part, checksum)
+        return [size, checksum]
 
     def dask(self):
         """The array as it is on the disk, a Dask chunk for each shard."""
@@ -189,11 +202,17 @@ def ome_metadata(name: str, axes: str, voxel_size, unit: str, shapes, *, label: 
 
 
 def group(path: Path, attributes: dict) -> None:
-    """Make a Zarr group, or set attributes of the one there is."""
-    import zarr
-
+    """Make a Zarr group, or set attributes of the one there is, in one step."""
+    file = path / "zarr.json"
     with blamed(path, "cannot be made a Zarr group"):
-        zarr.open_group(path, mode="a", zarr_format=3).attrs.update(attributes)
+        found = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+        with contextlib.suppress(FileNotFoundError):
+            found |= json.loads(file.read_text("utf-8"))
+        if found["node_type"] != "group":
+            raise VolumeError(f"{shown(path)}: is an array, and no Zarr group")
+        found["attributes"] = found["attributes"] | attributes
+        path.mkdir(parents=True, exist_ok=True)
+        whole_text(file, json.dumps(found, indent=2))
 
 
 def label_names(path: Path) -> list[str]:

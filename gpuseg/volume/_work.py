@@ -11,14 +11,19 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._files import _sync, shown
-from ._sources import VolumeError
+from .._files import RefusedOutput, identity, put_back, remove, shown, whole_text
+from ._sources import Source, VolumeError
 from ._store import Target
+
+SUFFIX = ".gpuseg-work"
+# All that a job makes in its folder.
+_OURS = re.compile(r"lock|(job|thresholds)\.json(\.[0-9a-f]+\.part)?|stage\d+|"
+                   r"done|temporary|result|tiff|old")  # fmt: skip
 
 
 class Work:
@@ -31,6 +36,28 @@ class Work:
         return self.folder / name
 
     # --- what it is for -----------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether the folder is there; refuse one that no job has made."""
+        if not os.path.lexists(self.folder):
+            return False
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            raise RefusedOutput(f"{shown(self.folder)} is in the way: it is no folder of a job")
+        try:
+            found = sorted(self.folder.iterdir())
+        except FileNotFoundError:  # whoever had it has removed it
+            return False
+        if found and not any(path.name == "lock" for path in found):
+            raise RefusedOutput(f"{shown(self.folder)} is in the way: no job has made it")
+        for path in found:
+            # What was replaced, and lies here until it is removed, may have been a link.
+            link = path.is_symlink() and path.name not in ("old", "result")
+            if link or not _OURS.fullmatch(path.name):
+                raise RefusedOutput(
+                    f"{shown(self.folder)} holds {shown(path.name)}, which no job has made there: "
+                    "move it away"
+                )
+        return True
 
     def begun(self) -> bool:
         return (self / "job.json").is_file()
@@ -45,34 +72,86 @@ class Work:
         try:
             noted = json.loads((self / "job.json").read_text("utf-8"))
             was, plan = noted["about"], noted["plan"]
-        except (ValueError, KeyError):
+            path, block = was["input"]["path"], plan["block"]
+            if not isinstance(block, list) or not isinstance(path, str):
+                raise TypeError
+        except (ValueError, LookupError, TypeError):
             raise VolumeError(
                 f"{shown(self / 'job.json')}: is damaged: pass --restart to begin again"
             ) from None
+        now = about["input"]
+        if path != now["path"] and identity(path) == identity(now["path"]):
+            about = about | {"input": now | {"path": path}}  # two names of one file
         changed = [key for key in about if was.get(key) != about[key]]
         if changed:
             raise VolumeError(
                 f"{shown(self.folder)}: holds a job that was begun with another "
                 f"{' and another '.join(changed)}: pass --restart to throw it away"
             )
-        self.fingerprint = _hash(about)
+        self.fingerprint = _hash(was)
         return plan
+
+    def is_of(self, about: dict) -> bool:
+        """Whether the job that was begun is this one."""
+        try:
+            self.resume(about)
+        except VolumeError:
+            return False
+        return True
+
+    def note_published(self, made: Path) -> None:
+        """Note what is about to get the output's name, by what it is."""
+        noted = json.loads((self / "job.json").read_text("utf-8"))
+        self._note("job.json", noted | {"published": identity(made)})
+
+    def published(self, output: Path) -> bool:
+        """Whether what a killed job had made has got the output's name."""
+        try:
+            noted = json.loads((self / "job.json").read_text("utf-8"))
+            made = noted.get("published")
+        except (OSError, ValueError, AttributeError):
+            return False
+        return made is not None and tuple(made) == identity(output)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
         """Let no other process work here; a process that dies lets go."""
         self.folder.mkdir(exist_ok=True)
-        with open(self / "lock", "ab") as file:
-            if not _lock(file):
-                raise VolumeError(f"{shown(self.folder)}: another process is at work there")
+        with contextlib.ExitStack() as stack:
+            while True:
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+                file = stack.enter_context(os.fdopen(os.open(self / "lock", flags, 0o666), "ab"))
+                if not _lock(file):
+                    raise VolumeError(f"{shown(self.folder)}: another process is at work there")
+                found = os.fstat(file.fileno())
+                if identity(self / "lock") == (found.st_dev, found.st_ino):
+                    break  # else whoever had it has removed it
+                self.folder.mkdir(exist_ok=True)
             yield
+
+    def put_back(self, output: Path) -> None:
+        """Give an output its name that a killed process was about to replace."""
+        put_back(self / "old", output)
+        if (self / "result").is_symlink():
+            remove(self / "result")
 
     def clear(self) -> None:
         """Throw away all but the lock, the note of the job first."""
         (self / "job.json").unlink(missing_ok=True)
+        self._remove_but("lock")
+
+    def remove(self) -> None:
+        """Throw away the folder, the note of the job last."""
+        self._remove_but("lock", "job.json")
+        for name in ("job.json", "lock"):
+            remove(self / name)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
+    def _remove_but(self, *names: str) -> None:
         for path in self.folder.iterdir():
-            if path.name != "lock":
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.name not in names and _OURS.fullmatch(path.name):
+                remove(path)
 
     # --- what is done -------------------------------------------------------------------------
 
@@ -89,24 +168,29 @@ class Work:
 
     def write(self, stage: str, target: Target, number: int, values) -> int:
         """Write a shard, then that it is done."""
-        size = target.write(number, values)
-        text = json.dumps({"fingerprint": self.fingerprint, "bytes": size})
-        _whole_text(self / "done" / stage / str(number), text)
+        content = target.write(number, values)
+        text = json.dumps({"fingerprint": self.fingerprint, "content": content})
+        whole_text(self / "done" / stage / str(number), text)
         return number
 
     def done(self, stage: str, target: Target) -> set[int]:
-        """The shards that are done, and whose files are as they were written."""
+        """The shards that are done, and whose files hold what was written, by their checksums."""
         folder = self / "done" / stage
         folder.mkdir(parents=True, exist_ok=True)
-        found = set()
-        for name in os.listdir(folder):
+        found: set[int] = set()
+        names = os.listdir(folder)
+        if not names or not target.exists():
+            remove(folder)
+            folder.mkdir()
+            return found
+        for name in names:
             if not name.isdecimal():
                 (folder / name).unlink()
                 continue
-            with contextlib.suppress(ValueError, KeyError):
+            with contextlib.suppress(ValueError, LookupError, TypeError):
                 noted = json.loads((folder / name).read_text("utf-8"))
                 same = noted["fingerprint"] == self.fingerprint
-                if same and noted["bytes"] == target.size(int(name)):
+                if same and noted["content"] == target.content(int(name)):
                     found.add(int(name))
         return found
 
@@ -117,17 +201,7 @@ class Work:
             return 0
 
     def _note(self, name: str, value: dict) -> None:
-        _whole_text(self / name, json.dumps(value, indent=1))
-
-
-def _whole_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync(path.parent)
+        whole_text(self / name, json.dumps(value, indent=1))
 
 
 def _hash(about: dict) -> str:
@@ -150,10 +224,11 @@ def _lock(file) -> bool:
     return True
 
 
-def fingerprint_of(files: list[Path]) -> str:
+def fingerprint_of(source: Source) -> str:
     """A hash of the names, sizes and times of change of an input's files."""
     digest = hashlib.sha256()
-    for file in files:
+    for file in source.files():
         stat = file.stat()
-        digest.update(f"{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(os.fsencode(os.path.relpath(file, source.path)))
+        digest.update(f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
