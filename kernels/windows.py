@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import cuda, njit, types
+from numba import cuda, types
 
 from . import launch
 from .gaussian import MODES, outside_cpu, outside_cuda
+from .kept import njit
 
 # Elements of one of a thread's buffers; columns side by side, neighbours in memory or rows.
 _ROOM, _WIDEST, _ROWS, _FEWEST = 1 << 14, 512, 128, 16
