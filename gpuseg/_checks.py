@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping
 from numbers import Real
 
 import numpy as np
 
 from ._backend import array_namespace, asnumpy, is_cupy, is_dask, no_dask_form
 
+# Of an image: nothing that is measured has more, and a neighborhood has 3 ** axes elements.
+MOST_AXES = 8
+# In voxels: no image is a hundredth of this long along an axis.
+MOST_SIGMA = 1_000_000
+MOST_WINDOW = 65_535
+MOST_BINS = 1 << 24
+MOST_TERMS = 1_000_000
+_INT64 = np.iinfo(np.int64)
+
 
 def as_array(x, name: str):
     """Anything array-like as a NumPy or CuPy array in native byte order, copied only if need be.
 
-    A Dask array stays one, and nothing of it is computed.
+    A Dask array stays one, and nothing of it is computed. Of a subclass of NumPy's array (a
+    matrix, whose rows are never less than 2-D) the values are taken.
     """
     if not (isinstance(x, np.ndarray) or is_cupy(x) or is_dask(x)):
         x = _foreign_array(x, name)
@@ -23,6 +34,8 @@ def as_array(x, name: str):
             f"{name} is a numpy.ma.MaskedArray, whose mask would be lost; "
             f"pass {name}.data, and the mask in its own argument"
         )
+    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+        x = np.asarray(x)
     if not is_cupy(x) and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
     return x
@@ -63,8 +76,13 @@ def real_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = N
     x = as_array(x, name)
     if x.dtype.kind not in "buif":
         raise TypeError(
-            f"{name} must hold real numbers (bool, integer or floating point), got {x.dtype}"
+            f"{name} must hold real numbers (bool, integer or floating point), "
+            f"got {type_name(x.dtype)}"
         )
+    if x.dtype.itemsize > 8:
+        raise TypeError(f"{name} must have at most 64 bits a number, got {x.dtype}")
+    if x.ndim > MOST_AXES:
+        raise ValueError(f"{name} must have at most {MOST_AXES} axes, got {x.ndim}")
     if x.ndim == 0:
         raise ValueError(f"{name} must have at least one axis, got a 0-d array")
     if ndim is not None and x.ndim not in ((ndim,) if isinstance(ndim, int) else ndim):
@@ -127,9 +145,9 @@ def footprint_array(x, image, name: str = "footprint"):
     return x
 
 
-def integer_array(x, name: str, *, or_bool: bool = True):
+def integer_array(x, name: str, *, or_bool: bool = True, ndim: int | None = None):
     """As `real_array`, of integers, or of bool where that counts as two labels."""
-    x = real_array(x, name)
+    x = real_array(x, name, ndim=ndim)
     if x.dtype.kind not in ("bui" if or_bool else "ui"):
         raise TypeError(f"{name} must hold integers{' or bool' * or_bool}, got {x.dtype}")
     return x
@@ -166,7 +184,9 @@ def axis(x, name: str, ndim: int) -> int:
     """The number of one of `ndim` axes, counted from the first."""
     value = integer(x, name)
     if not -ndim <= value < ndim:
-        raise ValueError(f"{name} must be one of the {ndim} axes, -{ndim} to {ndim - 1}, got {x}")
+        raise ValueError(
+            f"{name} must be one of the {ndim} axes, -{ndim} to {ndim - 1}, got {value}"
+        )
     return value % ndim
 
 
@@ -187,7 +207,8 @@ def mask_array(mask, image, name: str = "mask"):
         )
     if mask.dtype.kind not in "bui":
         raise TypeError(
-            f"{name} must be bool (or integer, non-zero meaning inside), got {mask.dtype}"
+            f"{name} must be bool (or integer, non-zero meaning inside), "
+            f"got {type_name(mask.dtype)}"
         )
     mask = mask if mask.dtype == bool else mask != 0
     if is_dask(mask):
@@ -205,19 +226,21 @@ def same_shape(x, other, name: str, others_name: str) -> None:
 
 
 def number(x, name: str, *, above=None, at_least=None, at_most=None, finite: bool = True):
-    """A real number in a range; NumPy scalars and 0-d arrays count, bool and strings do not."""
+    """A real number in a range; NumPy scalars and 0-d arrays count, bool and strings do not.
+
+    What is no int comes back as a float; what float64 cannot hold is refused.
+    """
     value = x.item() if hasattr(x, "item") and getattr(x, "ndim", None) == 0 else x
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {_shown(x)}")
-    if value != value or (finite and abs(value) == math.inf):  # a large int is no float
+        raise TypeError(f"{name} must be a number, got {shown(x)}")
+    try:
+        as_float = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must fit in float64, got {shown(x)}") from None
+    value = value if isinstance(value, int) else as_float
+    if math.isnan(as_float) or (finite and math.isinf(as_float)):
         raise ValueError(f"{name} must be finite, got {value}")
-    for ok, text in (
-        (above is None or value > above, f"greater than {above}"),
-        (at_least is None or value >= at_least, f"at least {at_least}"),
-        (at_most is None or value <= at_most, f"at most {at_most}"),
-    ):
-        if not ok:
-            raise ValueError(f"{name} must be {text}, got {value}")
+    _within(value, name, above=above, at_least=at_least, at_most=at_most)
     return value
 
 
@@ -230,32 +253,100 @@ def in_order(low, high) -> None:
         raise ValueError(f"low must not be above high, got low={low} and high={high}")
 
 
-def integer(x, name: str, *, at_least=None, at_most=None) -> int:
-    """A whole number in a range; bool does not count."""
+def integer(x, name: str, *, at_least=_INT64.min, at_most=_INT64.max) -> int:
+    """A whole number in a range, of int64 if none is given; bool does not count."""
     if isinstance(x, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, got {_shown(x)}")
+        raise TypeError(f"{name} must be an integer, got {shown(x)}")
     try:
         value = operator.index(x)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {_shown(x)}") from None
-    return number(value, name, at_least=at_least, at_most=at_most)
+        raise TypeError(f"{name} must be an integer, got {shown(x)}") from None
+    _within(value, name, at_least=at_least, at_most=at_most)
+    return value
+
+
+def _within(value, name: str, *, above=None, at_least=None, at_most=None) -> None:
+    for ok, text in (
+        (above is None or value > above, f"greater than {above}"),
+        (at_least is None or value >= at_least, f"at least {at_least}"),
+        (at_most is None or value <= at_most, f"at most {at_most}"),
+    ):
+        if not ok:
+            came = value if abs(value) < 1e300 else shown(value)
+            raise ValueError(f"{name} must be {text}, got {came}")
+
+
+def flags(**given) -> None:
+    """Refuse what is neither True nor False (or 1 or 0), an array of them for one."""
+    for name, value in given.items():
+        if not (isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1))):
+            raise TypeError(f"{name} must be True or False, got {shown(value)}")
 
 
 def option(x, name: str, allowed):
     """One of a few values."""
-    if x not in allowed:
+    # An array has no one answer to "in", and a list cannot be looked up.
+    plain = x is None or isinstance(x, str | bytes | Real)
+    if not (any(x is value for value in allowed) or (plain and x in allowed)):
         listed = ", ".join(map(repr, allowed))
-        raise ValueError(f"{name} must be one of {listed}, got {x!r}")
+        raise ValueError(f"{name} must be one of {listed}, got {shown(x, kind=not plain)}")
     return x
+
+
+def mapping(x, name: str) -> dict:
+    """What has names and values; None has none."""
+    if x is None:
+        return {}
+    if not isinstance(x, Mapping):
+        raise TypeError(f"{name} must be a mapping of names to values, got {shown(x)}")
+    return dict(x)
+
+
+def number_type(x, name: str) -> np.dtype:
+    """A type of real numbers or bool, however it is named."""
+    try:
+        dtype = np.dtype(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a type of NumPy, got {shown(x)}") from None
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise TypeError(f"{name} must be a type of real numbers, got {type_name(dtype)}")
+    return dtype
+
+
+def place(x, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """An index of an element of an array of a shape."""
+    x = sequence(x, name, "integers")
+    if len(x) != len(shape):
+        raise ValueError(f"{name} must have one index for each of {len(shape)} axes, got {len(x)}")
+    return tuple(integer(v, name, at_least=0, at_most=n - 1) for v, n in zip(x, shape, strict=True))
+
+
+def several(x) -> bool:
+    """Whether something holds values, and is not one."""
+    return isinstance(x, list | tuple | range) or (
+        (isinstance(x, np.ndarray) or is_cupy(x)) and x.ndim > 0
+    )
+
+
+def sequence(x, name: str, of: str) -> tuple:
+    """The elements of a list, a tuple or an array of one axis, which a string is not."""
+    if isinstance(x, np.ndarray) and x.ndim == 1:
+        x = x.tolist()
+    if not isinstance(x, list | tuple | range):
+        raise TypeError(f"{name} must be a sequence of {of}, got {shown(x)}")
+    return tuple(x)
 
 
 def output(out, shape, dtype, name: str = "out"):
     """`out`, which must have a shape and take a type."""
-    if getattr(out, "shape", None) != shape:
-        got = getattr(out, "shape", type(out).__name__)
-        raise ValueError(f"{name} must be an array of shape {shape}, got {got}")
+    if not (isinstance(out, np.ndarray) or is_cupy(out)):
+        raise TypeError(f"{name} must be an array of shape {shape}, got {shown(out)}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must be an array of shape {shape}, got {out.shape}")
+    if isinstance(out, np.ndarray) and not out.flags.writeable:
+        raise ValueError(f"{name} must be an array that can be written to")
     if not np.can_cast(dtype, out.dtype, "same_kind"):
-        raise TypeError(f"{name} must take {dtype}, got {out.dtype}")
+        raise TypeError(f"{name} must take {dtype}, got {type_name(out.dtype)}")
     return out
 
 
@@ -276,15 +367,30 @@ def into(out, result, name: str = "out"):
     return out
 
 
-def per_axis(x, name: str, ndim: int, *, above=None, at_least=None) -> tuple[float, ...]:
+def per_axis(
+    x, name: str, ndim: int, *, above=None, at_least=None, at_most=None
+) -> tuple[float, ...]:
     """A number, or one for each axis, as a tuple of `ndim` numbers."""
-    if np.ndim(x) == 0:
-        return (number(x, name, above=above, at_least=at_least),) * ndim
+    if not several(x):
+        return (number(x, name, above=above, at_least=at_least, at_most=at_most),) * ndim
     if len(x) != ndim:
-        raise ValueError(f"{name} must be a number or have one for each of {ndim} axes, got {x!r}")
-    return tuple(number(v, name, above=above, at_least=at_least) for v in x)
+        raise ValueError(
+            f"{name} must be a number or have one for each of {ndim} axes, got {shown(x)}"
+        )
+    return tuple(number(v, name, above=above, at_least=at_least, at_most=at_most) for v in x)
 
 
-def _shown(x) -> str:
-    text = repr(x)
-    return f"{type(x).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+def shown(x, *, kind: bool = True) -> str:
+    """What came, in a line of a message."""
+    try:
+        text = " ".join(repr(x).split())
+    except ValueError:  # an int of thousands of digits
+        text = "beyond all measure"
+    text = text if len(text) <= 40 else text[:37] + "..."
+    return f"{type(x).__name__} {text}" if kind else text
+
+
+def type_name(dtype) -> str:
+    """A type in a word or two; a structure may have many fields."""
+    text = " ".join(str(dtype).split())
+    return text if len(text) <= 40 else text[:37] + "..."

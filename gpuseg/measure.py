@@ -11,6 +11,7 @@ from ._backend import array_namespace, run
 from ._checks import (
     bool_array,
     finite_array,
+    flags,
     in_memory,
     integer,
     integer_array,
@@ -84,6 +85,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     array([[1, 0, 2],
            [0, 3, 2]], dtype=int32)
     """
+    flags(return_num=return_num)
     label_image = without_nan(label_image, "label_image")
     ndim = label_image.ndim
     if connectivity is None:
@@ -451,6 +453,7 @@ def marching_cubes(
     >>> verts.shape, faces.shape
     ((6, 3), (8, 3))
     """
+    flags(allow_degenerate=allow_degenerate)
     in_memory(marching_cubes, volume)
     volume = finite_array(volume, "volume", ndim=3)
     if min(volume.shape) < 2:

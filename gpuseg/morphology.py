@@ -7,7 +7,18 @@ import warnings
 import numpy as np
 
 from ._backend import run
-from ._checks import footprint_array, integer, into, number, option, real_array, without_nan
+from ._checks import (
+    flags,
+    footprint_array,
+    integer,
+    into,
+    number,
+    number_type,
+    option,
+    place,
+    real_array,
+    without_nan,
+)
 from ._contracts import Exact, contract
 
 __all__ = [
@@ -331,7 +342,11 @@ def disk(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     """
     from skimage import morphology
 
-    number(radius, "radius", at_least=0)
+    flags(strict_radius=strict_radius)
+
+    radius = _radius(radius, 2)
+    dtype = number_type(dtype, "dtype")
+    option(decomposition, "decomposition", (None, "sequence", "crosses"))
     return morphology.disk(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
 
 
@@ -372,8 +387,17 @@ def ball(radius, dtype=np.uint8, *, strict_radius=True, decomposition=None):
     """
     from skimage import morphology
 
-    number(radius, "radius", at_least=0)
+    flags(strict_radius=strict_radius)
+
+    radius = _radius(radius, 3)
+    dtype = number_type(dtype, "dtype")
+    option(decomposition, "decomposition", (None, "sequence"))
     return morphology.ball(radius, dtype, strict_radius=strict_radius, decomposition=decomposition)
+
+
+def _radius(radius, ndim: int):
+    """Of a footprint that memory can hold."""
+    return number(radius, "radius", at_least=0, at_most={2: 10_000, 3: 400}[ndim])
 
 
 @contract(Exact(), nan="refuse", infinity="value")
@@ -433,6 +457,9 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     option(method, "method", ("dilation", "erosion"))
     if footprint is not None:
         footprint = footprint_array(footprint, seed)
+    if offset is not None:
+        shape = (3,) * seed.ndim if footprint is None else footprint.shape
+        offset = np.array(place(offset, "offset", shape))
     return run(reconstruction, seed, mask, method, footprint, offset)
 
 

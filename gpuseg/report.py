@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._backend import asnumpy, device_info
-from ._checks import option, real_array
+from ._checks import mapping, option, real_array
 from ._files import check_output, shown, whole_file
 from .plot import extra, histogram_figure, outlines, overlay
 
@@ -112,7 +112,7 @@ def describe(
         "minimum": np.nanmin(image).item() if some else None,
         "maximum": np.nanmax(image).item() if some else None,
         "nan": nan,
-        "thresholds": dict(thresholds or {}),
+        "thresholds": mapping(thresholds, "thresholds"),
         "foreground_fraction": int(np.count_nonzero(result)) / result.size,
         "objects": None if sizes is None else len(sizes),
         "sizes": dict(zip(names, np.quantile(sizes, [0, 0.25, 0.5, 0.75, 1]).tolist()))

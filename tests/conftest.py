@@ -6,6 +6,7 @@ the kernel tests in tests/kernels.
 """
 
 import os
+import random
 
 import hypothesis
 import numpy as np
@@ -16,13 +17,34 @@ from gpuseg._backend import probe_cuda
 
 SIMULATING = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in {"", "0"}
 
+
+def forget_literals():
+    """Keep what hypothesis draws independent of the source that is tested.
+
+    Since 6.170 it collects the literals of every local module that is imported, and draws them:
+    a constant in one file could turn the test of another red, and an example depended on which
+    modules were imported before it. Versions without that have nothing to be changed.
+    """
+    try:
+        from hypothesis.internal.conjecture import providers
+    except ImportError:
+        return
+    if hasattr(providers, "is_local_module_file"):
+        providers.is_local_module_file = lambda path: False
+
+
+forget_literals()
 _quiet = [hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow]
-for _name, _examples in (("cpu", 40), ("sim", 6)):
+# "cpu" and "sim" draw the same examples in each run. "random" draws new ones, of the seed that
+# --hypothesis-seed gives; it keeps none, so that a seed is all that it takes to draw them again.
+for _name, _examples in (("cpu", 40), ("sim", 6), ("random", 40)):
     hypothesis.settings.register_profile(
         _name,
         max_examples=_examples,
         deadline=None,
-        derandomize=True,
+        derandomize=_name != "random",
+        database=None,
+        print_blob=True,
         suppress_health_check=_quiet,
     )
 hypothesis.settings.load_profile("sim" if SIMULATING else "cpu")
@@ -52,6 +74,9 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if not belongs_here(item)]
     items[:] = [item for item in items if belongs_here(item)]
     config.hook.pytest_deselected(items=left_out)
+    if config.getoption("hypothesis_profile", None) == "random":
+        # Its time is bounded: in one order it would never come to the last tests.
+        random.Random(config.getoption("hypothesis_seed")).shuffle(items)
 
 
 @pytest.fixture

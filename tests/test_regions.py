@@ -243,7 +243,7 @@ def test_floods_compare_integers_exactly(backend, data):
         assert flood(chunks, at, tolerance=tolerance).compute().tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", ">f4"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4"])
 def test_floods_of_floats_end_where_the_type_does(backend, dtype):
     most = np.finfo(dtype).max
     image = np.array([most, 0, -most, -np.inf, np.nan, most], dtype)

@@ -10,7 +10,7 @@ from sklearn import linear_model
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .._backend import run
-from .._checks import finite_array, number
+from .._checks import finite_array, flags, number
 from .._contracts import Close, Exact, contract
 from ._base import Saved, on_host, scikit_learn
 
@@ -61,6 +61,7 @@ def least_squares(X, y, sample_weight=None, *, fit_intercept=True, tol=1e-6):
     >>> np.round(coef, 12), round(float(intercept), 12), rank
     (array([10.]), 10.0, 1)
     """
+    flags(fit_intercept=fit_intercept)
     X, y = finite_array(X, "X", ndim=2), finite_array(y, "y", ndim=(1, 2))
     if len(y) != len(X):
         raise ValueError(f"X and y must have as many rows, got {len(X)} and {len(y)}")

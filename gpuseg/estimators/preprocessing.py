@@ -12,7 +12,7 @@ from sklearn import preprocessing
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._backend import run
-from .._checks import finite_array, real_array
+from .._checks import finite_array, flags, real_array
 from .._contracts import Close, Exact, contract
 from ._base import Saved, on_host, scikit_learn
 
@@ -99,6 +99,7 @@ def quantile_places(X, quantiles, references, *, normal=False):
     array([[0.5 ],
            [0.25]])
     """
+    flags(normal=normal)
     X = _float_table(X)
     quantiles = finite_array(quantiles, "quantiles", ndim=2).astype(np.float64)
     if quantiles.shape[1] != X.shape[1]:
@@ -142,6 +143,8 @@ def polynomial_table(X, degree=2, *, interaction_only=False, include_bias=True):
     array([[1., 2., 3., 4., 6., 9.]])
     """
     from ..features.channels import products
+
+    flags(interaction_only=interaction_only, include_bias=include_bias)
 
     X = _float_table(X, finite=True)
     products(X.shape[1], degree, interaction_only, include_bias)  # checks

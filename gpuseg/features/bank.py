@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._backend import run
-from .._checks import axis, finite_array, integer, number, option
+from .._checks import MOST_SIGMA, axis, finite_array, integer, number, option, sequence, several
 from .._contracts import Close, Exact, contract
 
 KINDS = (
@@ -134,6 +132,7 @@ def feature_names(sigmas=(2, 5, 8), kinds=KINDS, *, ndim=2, channels=None) -> li
     """
     sigmas, kinds = checked_bank(sigmas, kinds, "nearest")
     option(integer(ndim, "ndim"), "ndim", (2, 3))
+    channels = None if channels is None else sequence(channels, "channels", "names")
     names = []
     for i, sigma in enumerate(sigmas):
         for kind in kinds:
@@ -148,16 +147,17 @@ def feature_names(sigmas=(2, 5, 8), kinds=KINDS, *, ndim=2, channels=None) -> li
 
 
 def checked_bank(sigmas, kinds, mode) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    sigmas = (sigmas,) if np.ndim(sigmas) == 0 else sigmas
-    sigmas = tuple(float(number(sigma, "sigmas", at_least=0)) for sigma in sigmas)
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    sigmas = sequence(sigmas, "sigmas", "numbers") if several(sigmas) else (sigmas,)
+    limits = {"at_least": 0, "at_most": MOST_SIGMA}
+    sigmas = tuple(float(number(sigma, "sigmas", **limits)) for sigma in sigmas)
+    kinds = (kinds,) if isinstance(kinds, str) else sequence(kinds, "kinds", "names")
+    for kind in kinds:
+        option(kind, "kinds", KINDS)
     for name, values in (("sigmas", sigmas), ("kinds", kinds)):
         if not values:
             raise ValueError(f"{name} must hold at least one, got none")
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must differ from each other, got {values}")
-    for kind in kinds:
-        option(kind, "kinds", KINDS)
     option(mode, "mode", MODES)
     return sigmas, kinds
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
 from .._backend import asnumpy, run
-from .._checks import finite_array, in_memory, integer, number, option, per_axis
+from .._checks import (
+    MOST_TERMS,
+    finite_array,
+    flags,
+    in_memory,
+    integer,
+    number,
+    option,
+    per_axis,
+    sequence,
+    several,
+)
 from .._contracts import Close, Exact, contract
 from .bank import MODES, spatial_image
 
@@ -56,6 +68,7 @@ def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT0
     >>> position(np.zeros((3, 3)), polar=True)[0, 1]
     array([ 1.        , -1.57079633])
     """
+    flags(polar=polar)
     image, channel_axis = spatial_image(image, channel_axis, ndim=None)
     ndim = image.ndim - (channel_axis is not None)
     scale = checked_position(polar, scale, ndim)
@@ -161,6 +174,7 @@ def polynomial(features, degree=2, *, interaction_only=False, include_bias=True)
     >>> polynomial(np.array([[2.0, 3.0]]))
     array([[1., 2., 3., 4., 6., 9.]])
     """
+    flags(interaction_only=interaction_only, include_bias=include_bias)
     features = finite_array(features, "features")
     terms = products(features.shape[-1], degree, interaction_only, include_bias)
     return run(polynomial, features, terms)
@@ -168,8 +182,14 @@ def polynomial(features, degree=2, *, interaction_only=False, include_bias=True)
 
 def products(count: int, degree, interaction_only, include_bias) -> list[tuple[int, ...]]:
     """The features of each product, in scikit-learn's order."""
-    low, high = (0, degree) if np.ndim(degree) == 0 else degree
-    low, high = (integer(d, "degree", at_least=0) for d in (low, high))
+    pair = sequence(degree, "degree", "integers") if several(degree) else (0, degree)
+    if len(pair) != 2:
+        raise ValueError(f"degree must be an integer, or the least and the greatest, got {pair}")
+    low, high = (integer(d, "degree", at_least=0) for d in pair)
+    if high and math.comb(count + high, high) > MOST_TERMS:
+        raise ValueError(
+            f"degree must leave at most {MOST_TERMS} products of {count} features, got {high}"
+        )
     combine = itertools.combinations if interaction_only else (
         itertools.combinations_with_replacement
     )  # fmt: skip

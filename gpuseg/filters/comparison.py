@@ -9,7 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._backend import array_namespace, asarray, asnumpy, is_dask, run
-from .._checks import as_array, in_memory, integer, mask_array, number, option, real_array
+from .._checks import (
+    as_array,
+    in_memory,
+    integer,
+    mask_array,
+    number,
+    option,
+    real_array,
+    sequence,
+    shown,
+)
 from .._contracts import Close, Exact, contract
 from . import thresholding
 from .thresholding import UndecidedError
@@ -257,9 +267,9 @@ def _threshold(value, name: str) -> np.float64:
 
 def _decide(image, there, methods=None, *, mask=None, nan="raise", nbins=256) -> list[_Decision]:
     """The threshold of each method: ours from one histogram of the array that is there."""
-    methods = METHODS if methods is None else methods
-    if isinstance(methods, str) or not methods:
-        raise ValueError(f"methods must be a sequence of names or functions, got {methods!r}")
+    methods = tuple(METHODS) if methods is None else methods
+    if isinstance(methods, str) or not sequence(methods, "methods", "methods"):
+        raise ValueError(f"methods must be a sequence of names or functions, got {shown(methods)}")
     resolved = [_resolve(method) for method in methods]
     names = [name for name, _, _ in resolved]
     if len(set(names)) < len(names):
@@ -327,8 +337,10 @@ def try_all_threshold(image, figsize=(8, 5), verbose=True):
     ('Original', 'Otsu')
     """
     from ..plot import draw_image, extra
+    from ..plot.figures import checked_figsize
 
     pyplot = extra("matplotlib.pyplot")
+    figsize = checked_figsize(figsize)
     image = real_array(image, ndim=(2, 3))
     decided = _decide(image, asarray(image))
     shown = asnumpy(image if image.ndim == 2 else image[image.shape[0] // 2])
@@ -527,7 +539,7 @@ def threshold_by_objects(
 
 def _window(size) -> tuple[float, float]:
     if np.shape(size) != (2,):
-        raise ValueError(f"size must be a pair, the least and the greatest size, got {size!r}")
+        raise ValueError(f"size must be a pair, the least and the greatest size, got {shown(size)}")
     smallest = number(size[0], "size[0]", at_least=1)
     return smallest, number(size[1], "size[1]", at_least=smallest, finite=False)
 
@@ -706,7 +718,7 @@ def threshold_stability(
     from ..plot import extra
 
     pandas = extra("pandas")
-    samples = [] if samples is None else samples
+    samples = [] if samples is None else sequence(samples, "samples", "images")
     in_memory(threshold_stability, image, *samples)
     images = [real_array(image)] + [real_array(x, f"samples[{i}]") for i, x in enumerate(samples)]
     name, function, _ = _resolve(method)

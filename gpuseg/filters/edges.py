@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._backend import run
-from .._checks import integer, mask_array, number, option, real_array
+from .._checks import integer, mask_array, number, option, real_array, sequence, several
 from .._contracts import Close, contract
 from .smoothing import MODES
 
@@ -14,7 +12,7 @@ def _checked(image, mask, axis, mode):
     image = real_array(image)
     option(mode, "mode", MODES)
     if axis is not None:
-        axis = (axis,) if np.ndim(axis) == 0 else axis
+        axis = sequence(axis, "axis", "integers") if several(axis) else (axis,)
         limits = {"at_least": -image.ndim, "at_most": image.ndim - 1}
         axis = tuple(integer(a, "axis", **limits) % image.ndim for a in axis)
     return image, mask_array(mask, image), axis

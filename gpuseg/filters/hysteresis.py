@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from .._backend import array_namespace, is_cupy, is_dask, run
-from .._checks import as_array, bool_array, in_order, integer, number, real_array
+from .._checks import as_array, bool_array, flags, in_order, integer, number, real_array
 from .._contracts import Exact, contract
 
 
@@ -74,6 +74,7 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     >>> apply_hysteresis_threshold(image, 1.5, 3.5).astype(int)
     array([0, 0, 0, 0, 0, 0, 1, 1, 1])
     """
+    flags(packed=packed)
     image = real_array(image)
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     given = low, high
@@ -134,6 +135,7 @@ def flood_masks(seeds, mask, *, connectivity=1, packed=False):
     >>> flood_masks([0, 1, 0, 0, 0], [1, 1, 0, 1, 1]).astype(int)
     array([1, 1, 0, 0, 0])
     """
+    flags(packed=packed)
     seeds, mask = bool_array(seeds, "seeds"), bool_array(mask, "mask")
     if seeds.shape != mask.shape:
         raise ValueError(f"seeds and mask must have one shape, got {seeds.shape} and {mask.shape}")

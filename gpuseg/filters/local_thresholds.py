@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .._backend import run
-from .._checks import integer, number, option, real_array
+from .._checks import MOST_WINDOW, integer, number, option, per_axis, real_array, shown
 from .._contracts import Close, contract
 from .smoothing import MODES, gaussian
 
@@ -67,7 +65,7 @@ def threshold_local(
     option(mode, "mode", MODES)
     number(offset, "offset")
     if (method == "generic") != callable(param):
-        raise ValueError(f"param must be a function for method='generic', got {param!r}")
+        raise ValueError(f"param must be a function for method='generic', got {shown(param)}")
     if method == "gaussian":
         sigma = tuple((b - 1) / 6 for b in block) if param is None else param
         return gaussian(image, sigma, mode=mode, cval=cval, preserve_range=True) - offset
@@ -172,10 +170,8 @@ def threshold_sauvola(image, window_size=15, k=0.2, r=None):
 
 
 def _odd(size, name: str, ndim: int) -> tuple[int, ...]:
-    sizes = (size,) * ndim if np.ndim(size) == 0 else tuple(size)
-    if len(sizes) != ndim:
-        raise ValueError(f"{name} must be a number or have one for each of {ndim} axes, got {size}")
-    sizes = tuple(integer(s, name, at_least=1) for s in sizes)
+    sizes = per_axis(size, name, ndim, at_least=1)
+    sizes = tuple(integer(s, name, at_most=MOST_WINDOW) for s in sizes)
     if any(s % 2 == 0 for s in sizes):
-        raise ValueError(f"{name} must be odd, got {size}")
+        raise ValueError(f"{name} must be odd, got {sizes}")
     return sizes

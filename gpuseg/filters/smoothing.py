@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import run
-from .._checks import footprint_array, integer, into, number, option, per_axis, real_array
+from .._checks import (
+    MOST_SIGMA,
+    flags,
+    footprint_array,
+    integer,
+    into,
+    number,
+    option,
+    per_axis,
+    real_array,
+)
 from .._contracts import Close, Exact, contract
 
 MODES = ("reflect", "constant", "nearest", "mirror", "wrap")
@@ -72,9 +82,10 @@ def gaussian(
     >>> gaussian(np.array([0.0, 0.0, 1.0, 0.0, 0.0]), sigma=0.5).round(3)
     array([0.   , 0.106, 0.787, 0.106, 0.   ])
     """
+    flags(preserve_range=preserve_range)
     image = real_array(image)
     option(mode, "mode", MODES)
-    number(truncate, "truncate", above=0)
+    truncate = number(truncate, "truncate", above=0, at_most=MOST_SIGMA)
     sigma = _sigmas(sigma, "sigma", image.ndim, channel_axis)
     _float_out(out)
     result = run(
@@ -136,7 +147,7 @@ def difference_of_gaussians(
     """
     image = real_array(image)
     option(mode, "mode", MODES)
-    number(truncate, "truncate", above=0)
+    truncate = number(truncate, "truncate", above=0, at_most=MOST_SIGMA)
     low = _spatial_sigmas(low_sigma, "low_sigma", image.ndim, channel_axis)
     if high_sigma is None:
         high = tuple(1.6 * s for s in low)
@@ -258,12 +269,13 @@ def subtract_background(
     >>> int(flat.argmax()), bool(np.ptp(flat[10:30]) < 6)
     (20, True)
     """
+    flags(return_background=return_background)
     image = real_array(image)
-    number(sigma, "sigma", above=0)
+    sigma = number(sigma, "sigma", above=0, at_most=MOST_SIGMA)
     option(method, "method", ("gaussian", "median", "closing", "rolling_ball"))
     option(foreground, "foreground", ("bright", "dark"))
     if smooth is not None:
-        smooth = int(number(smooth, "smooth", at_least=1))
+        smooth = int(number(smooth, "smooth", at_least=1, at_most=MOST_SIGMA))
     flat, background = run(
         subtract_background, image, sigma, method=method, smooth=smooth, foreground=foreground
     )
@@ -272,17 +284,17 @@ def subtract_background(
 
 def _sigmas(sigma, name: str, ndim: int, channel_axis) -> tuple[float, ...]:
     """One sigma for each axis, 0 for the channels where they have none of their own."""
-    if np.ndim(sigma) == 1 and len(sigma) == ndim:
-        return per_axis(sigma, name, ndim, at_least=0)
+    if isinstance(sigma, list | tuple | np.ndarray) and np.shape(sigma)[:1] == (ndim,):
+        return per_axis(sigma, name, ndim, at_least=0, at_most=MOST_SIGMA)
     return _spatial_sigmas(sigma, name, ndim, channel_axis)
 
 
 def _spatial_sigmas(sigma, name: str, ndim: int, channel_axis) -> tuple[float, ...]:
     """One sigma for each axis, 0 for the channels."""
     if channel_axis is None:
-        return per_axis(sigma, name, ndim, at_least=0)
+        return per_axis(sigma, name, ndim, at_least=0, at_most=MOST_SIGMA)
     axis = channel_axis_of(channel_axis, ndim)
-    spatial = list(per_axis(sigma, name, ndim - 1, at_least=0))
+    spatial = list(per_axis(sigma, name, ndim - 1, at_least=0, at_most=MOST_SIGMA))
     return (*spatial[:axis], 0, *spatial[axis:])
 
 

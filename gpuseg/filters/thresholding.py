@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, run
-from .._checks import as_array, integer, mask_array, number, option, real_array
+from .._checks import MOST_BINS, as_array, flags, integer, mask_array, number, option, real_array
 from .._contracts import Close, Exact, contract
 from . import _from_histogram
 from ._from_histogram import UndecidedError
@@ -72,11 +72,9 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     (array([1, 0, 2]), array([3, 4, 5]))
     """
     image = real_array(image)
-    nbins = integer(nbins, "nbins", at_least=1)
+    nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     option(nan, "nan", ("raise", "omit"))
     mask = mask_array(mask, image)
-    if image.dtype.kind == "f" and image.dtype.itemsize > 8:
-        image = image.astype(np.float64)
     counts, bins = run(histogram, image, nbins, mask=mask)
     if counts is None and np.isnan(bins[0]) and nan == "omit":
         mask = _not_nan(image, mask)
@@ -170,7 +168,9 @@ def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", merge=Fals
     """
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
     if merge:
-        counts, centers = _merged(counts, centers, integer(nbins, "nbins", at_least=2))
+        counts, centers = _merged(
+            counts, centers, integer(nbins, "nbins", at_least=2, at_most=MOST_BINS)
+        )
     if counts.size > 1:
         return method(counts, centers, **options)
     if constant == "error":
@@ -321,6 +321,7 @@ def threshold_isodata(
     >>> threshold_isodata(image)
     np.int64(26)
     """
+    flags(return_all=return_all)
     return _decide(_from_histogram.isodata, image, nbins, hist, mask, nan, return_all=return_all)
 
 
@@ -868,7 +869,7 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     array([2, 8])
     """
     classes = integer(classes, "classes", at_least=2)
-    nbins = integer(nbins, "nbins", at_least=1)
+    nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
     if hist is None:
         counts, centers = _merged(counts, centers, nbins)

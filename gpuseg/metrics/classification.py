@@ -12,7 +12,18 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, is_dask, run
-from .._checks import as_array, beside, finite_array, integer_array, number, option, same_shape
+from .._checks import (
+    as_array,
+    beside,
+    finite_array,
+    flags,
+    integer,
+    integer_array,
+    number,
+    option,
+    same_shape,
+    sequence,
+)
 from .._contracts import Close, Exact, contract
 from .pairs import pair_counts
 
@@ -66,6 +77,7 @@ def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normali
     from sklearn import metrics
 
     option(normalize, "normalize", (None, "true", "pred", "all"))
+    labels = _labels(labels)
     classes, numbers = _of_one_type(_classes(y_true, y_pred, sample_weight))
     if numbers and labels is not None:
         labels = _places(labels, numbers)
@@ -126,6 +138,11 @@ def classification_report(
     >>> report["1"]["precision"]
     0.6666666666666666
     """
+    flags(output_dict=output_dict)
+    labels = _labels(labels)
+    if target_names is not None:
+        target_names = sequence(target_names, "target_names", "names")
+    integer(digits, "digits", at_least=0, at_most=100)
     classes = _classes(y_true, y_pred, sample_weight)
     return report_of(
         classes,
@@ -186,6 +203,8 @@ def roc_curve(y_true, y_score, *, pos_label=None, sample_weight=None, drop_inter
     """
     from sklearn import metrics
 
+    flags(drop_intermediate=drop_intermediate)
+    pos_label = None if pos_label is None else number(pos_label, "pos_label")
     scores = _scores(y_true, y_score, sample_weight)
     return metrics.roc_curve(
         scores.true,
@@ -240,6 +259,8 @@ def roc_auc_score(y_true, y_score, *, sample_weight=None, max_fpr=None):
     from sklearn import metrics
 
     scores = _scores(y_true, y_score, sample_weight)
+    if max_fpr is not None:
+        max_fpr = float(number(max_fpr, "max_fpr", above=0, at_most=1))
     classes = np.unique(scores.true)
     if len(classes) != 2:
         raise ValueError(f"y_true must hold two classes, got {classes.tolist()}")
@@ -288,6 +309,8 @@ def precision_recall_curve(
     """
     from sklearn import metrics
 
+    flags(drop_intermediate=drop_intermediate)
+    pos_label = None if pos_label is None else number(pos_label, "pos_label")
     scores = _scores(y_true, y_score, sample_weight)
     precision, recall, thresholds = metrics.precision_recall_curve(
         scores.true,
@@ -468,6 +491,14 @@ def report_of(classes: Counted, *, whole=True, output_dict=False, labels=None, *
     return decimals.sub(lambda match: f" {match[1]:>9}", report)
 
 
+def _labels(labels):
+    """Which classes to tell of, if not all."""
+    if labels is None:
+        return None
+    limits = {"at_least": -(2**63), "at_most": 2**64 - 1}
+    return [integer(v, "labels", **limits) for v in sequence(labels, "labels", "integers")]
+
+
 def _classes(y_true, y_pred, sample_weight) -> Counted:
     y_true, y_pred = integer_array(y_true, "y_true"), integer_array(y_pred, "y_pred")
     return _found(y_true, y_pred, "y_pred", sample_weight)
@@ -492,6 +523,8 @@ def _checked(y_true, found, name: str, sample_weight):
     if sample_weight is not None:
         sample_weight = beside(finite_array(sample_weight, "sample_weight"), y_true)
         same_shape(y_true, sample_weight, "y_true", "sample_weight")
+        if not is_dask(sample_weight) and not (sample_weight != 0).any():
+            raise ValueError("sample_weight must not be 0 everywhere")
     return y_true, beside(found, y_true), sample_weight
 
 

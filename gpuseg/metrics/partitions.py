@@ -158,7 +158,7 @@ def variation_of_information(image0=None, image1=None, *, table=None, ignore_lab
     """
     if table is None:
         table = _table(image0, image1, ignore_labels, "image0", "image1")
-    table = table.tocoo()
+    table = _given_table(table).tocoo()
     there = table.data > 0
     shares = table.data[there] / table.data[there].sum()
     entropies = []
@@ -215,7 +215,16 @@ def adapted_rand_error(
     alpha = number(alpha, "alpha", at_least=0, at_most=1)
     if table is None:
         table = _table(image_true, image_test, ignore_labels, "image_true", "image_test")
-    return peer(table=table, alpha=alpha)
+    return peer(table=_given_table(table), alpha=alpha)
+
+
+def _given_table(table):
+    """A table that counts pairs of labels, as scikit-image makes and takes it."""
+    from scipy import sparse
+
+    if not sparse.issparse(table):
+        raise TypeError(f"table must be a sparse array of SciPy, got {type(table).__name__}")
+    return table
 
 
 def _table(first, second, ignore_labels, name, other):

@@ -7,11 +7,12 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 
 from .._backend import asnumpy
-from .._checks import number, real_array
+from .._checks import flags, integer, mapping, number, real_array, sequence
 
 __all__ = ["curve_figure", "grid_figure", "histogram_figure", "outlines", "overlay"]
 
@@ -72,6 +73,7 @@ def histogram_figure(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['otsu  1']
     """
+    flags(log=log)
     counts = asnumpy(real_array(counts, "counts", ndim=1))
     centers = asnumpy(real_array(centers, "centers", ndim=1)).astype(float)
     if counts.shape != centers.shape:
@@ -85,7 +87,9 @@ def histogram_figure(
     last = centers[-1] + (centers[-1] - middle[-1] if middle.size else 0.5)
     ax.stairs(counts, np.concatenate([[first], middle, [last]]), fill=True, color="0.65")
     ax.set(title=title, xlabel="value", ylabel="elements", yscale="log" if log else "linear")
-    named = sorted((thresholds or {}).items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    named = sorted(
+        _named_numbers(thresholds).items(), key=lambda item: (math.isnan(item[1]), item[1])
+    )
     colors = extra("matplotlib").colormaps["tab10"].colors
     for i, (name, value) in enumerate(named):
         style = {"color": colors[i % 10], "linestyle": _STYLES[i // 10 % 4], "linewidth": 1.5}
@@ -142,9 +146,11 @@ def curve_figure(
     'objects'
     """
     x = asnumpy(real_array(x, "x", ndim=1))
+    curves = mapping(curves, "curves")
+    chosen = None if chosen is None else number(chosen, "chosen")
     if not curves:
         raise ValueError("curves is empty")
-    figure = new_figure(figsize or (8, 1 + 1.8 * len(curves)))
+    figure = new_figure(figsize, (8, 1 + 1.8 * len(curves)))
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (name, values) in zip(axes, curves.items(), strict=True):
         values = asnumpy(real_array(values, f"curve {name!r}"))
@@ -201,11 +207,13 @@ def grid_figure(
     >>> [ax.get_title() for ax in figure.axes]
     ['image', 'mask']
     """
+    panels = mapping(panels, "panels")
     if not panels:
         raise ValueError("panels is empty")
+    columns = None if columns is None else integer(columns, "columns", at_least=1, at_most=100)
     columns = columns or math.ceil(math.sqrt(len(panels)))
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(figsize or (3.2 * columns, 3.2 * rows))
+    figure = new_figure(figsize, (3.2 * columns, 3.2 * rows))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (title, image) in zip(axes, panels.items(), strict=False):
         draw_image(ax, image)
@@ -289,8 +297,9 @@ def outlines(image2d, labels2d, *, color=(1, 0.85, 0)) -> np.ndarray:
     from ..segmentation import find_boundaries
 
     image2d, labels2d = _image_and_labels(image2d, labels2d)
+    color = sequence(color, "color", "numbers")
     if len(color) != 3:
-        raise ValueError(f"color must be three numbers, got {color!r}")
+        raise ValueError(f"color must be three numbers, got {len(color)}")
     color = [number(part, "color", at_least=0, at_most=1) for part in color]
     rgb = np.repeat(grey(image2d)[..., None], 3, axis=-1)
     rgb[find_boundaries(labels2d, mode="inner")] = np.rint(255 * np.array(color))
@@ -349,8 +358,26 @@ def finished(figure):
     return figure
 
 
-def new_figure(figsize):
-    """A figure that belongs to no window."""
+def _named_numbers(thresholds) -> dict[str, float]:
+    thresholds = mapping(thresholds, "thresholds")
+    for value in thresholds.values():
+        # NaN is a method's that could not decide.
+        if not (isinstance(value, Real) and math.isnan(value)):
+            number(value, "thresholds", finite=False)
+    return {str(name): float(value) for name, value in thresholds.items()}
+
+
+def checked_figsize(figsize) -> tuple[float, float]:
+    """Width and height in inches, of a picture that memory can hold."""
+    figsize = sequence(figsize, "figsize", "numbers")
+    if len(figsize) != 2:
+        raise ValueError(f"figsize must be a width and a height, got {len(figsize)} numbers")
+    return tuple(number(n, "figsize", above=0, at_most=500) for n in figsize)
+
+
+def new_figure(figsize, default=None):
+    """A figure that belongs to no window, of a size that is asked for, or a default."""
+    figsize = checked_figsize(default if figsize is None else figsize)
     extra("matplotlib")
     figure = importlib.import_module("matplotlib.figure").Figure(
         figsize=figsize, layout="constrained"

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import metrics
 from .._backend import asnumpy
-from .._checks import axis, bool_array, integer, number, option, real_array, same_shape
+from .._checks import axis, bool_array, flags, integer, number, option, real_array, same_shape
 from .figures import AS_IT_IS, draw_image, finished, grey, label_of, new_figure, printable
 
 __all__ = [
@@ -99,6 +99,8 @@ def show_pipeline(
     """
     from sklearn.pipeline import Pipeline
 
+    flags(histograms=histograms)
+
     if not isinstance(pipe, Pipeline):
         raise TypeError(f"pipe must be a scikit-learn Pipeline, got {type(pipe).__name__}")
     columns = integer(columns, "columns", at_least=1)
@@ -106,7 +108,9 @@ def show_pipeline(
     stages = _stages(pipe, data)
     columns = min(columns, len(stages))
     rows = math.ceil(len(stages) / columns)
-    figure = new_figure(figsize or (3.6 * columns, (3.6 + 1.7 * histograms) * rows))
+    figure = new_figure(
+        figsize if figsize is not None else (3.6 * columns, (3.6 + 1.7 * histograms) * rows)
+    )
     per_panel = 2 if histograms else 1
     grid = figure.add_gridspec(
         per_panel * rows, columns, height_ratios=([3, 1.1] if histograms else [1]) * rows
@@ -189,7 +193,9 @@ def plot_tree(
         class_names = classes
     class_names = _names(class_names, "class_names", None if classes is None else len(classes))
     leaves, depth = _extent(tree.tree_, max_depth)
-    figure = new_figure(figsize or (max(4.0, 1.5 * leaves), max(3.0, 1.3 * (depth + 1))))
+    figure = new_figure(
+        figsize if figsize is not None else (max(4.0, 1.5 * leaves), max(3.0, 1.3 * (depth + 1)))
+    )
     ax = figure.add_subplot()
     # scikit-learn measures the texts, for which matplotlib reads what is between two $ as TeX.
     feature_names, class_names = (
@@ -337,7 +343,7 @@ def plot_confusion_matrix(
         labels = np.union1d(y_true, y_pred)
     names = _names(class_names, "class_names", len(table)) or [str(label) for label in labels]
     size = max(3.5, 0.55 * len(table) + 1.5)
-    figure = new_figure(figsize or (size + 0.8, size))
+    figure = new_figure(figsize, (size + 0.8, size))
     ax = figure.add_subplot()
     shown = ax.imshow(table, cmap="Blues", vmin=0)
     _annotate(ax, table, shown, "{:.2f}" if normalize else "{:d}")
@@ -421,7 +427,7 @@ def show_prediction(
         shape, default = (4, 1), (7, 4 * (7 * tall + 0.35))
     else:
         shape, default = (1, 4), (13.6, 3.3 * tall + 0.4)
-    figure = new_figure(figsize or default)
+    figure = new_figure(figsize, default)
     axes = figure.subplots(*shape).ravel()
     for ax, picture in zip(axes, (image, truth, mask, asnumpy(metrics.hit_map(truth, mask)))):
         draw_image(ax, picture)
@@ -499,7 +505,7 @@ def show_kernel(
     rows = math.ceil(len(panels) / columns)
     height, width = coef.shape[-2:] if coef.ndim > 1 else next(iter(panels.values())).shape
     size = 0.55 * columns * width + 1.6, 0.55 * rows * height + 0.5 * rows + 0.5
-    figure = new_figure(figsize or (max(3.2, size[0]), max(2.4, size[1])))
+    figure = new_figure(figsize, (max(3.2, size[0]), max(2.4, size[1])))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     limit = max(np.abs(coef[np.isfinite(coef)]).max(initial=0), np.finfo(float).tiny)
     for ax, (name, kernel) in zip(axes, panels.items(), strict=False):

@@ -56,7 +56,7 @@ def show_history(history, *, measures=("loss", "dice"), figsize: tuple[float, fl
             f"history must have a row an epoch, and epoch and measures among {sorted(_TITLES)}; "
             f"it has the columns {list(history.columns)} and measures are {measures}"
         )
-    figure = new_figure(figsize or (5.5 * len(measures), 4))
+    figure = new_figure(figsize, (5.5 * len(measures), 4))
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for ax, name in zip(panels, measures):
         ax.plot(history["epoch"], history[name], label="training")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, integer, integer_array, option, real_array
+from .._checks import as_array, integer, integer_array, option, real_array, shown
 from .._contracts import Close, Exact, contract
 
 _MODES = ("thick", "inner", "outer", "subpixel")
@@ -135,5 +135,5 @@ def mark_boundaries(
 def _color(color, name: str) -> tuple[float, ...]:
     color = as_array(color, name)
     if color.shape != (3,) or color.dtype.kind not in "buif" or not np.isfinite(color).all():
-        raise ValueError(f"{name} must be three finite numbers, got {color!r}")
+        raise ValueError(f"{name} must be three finite numbers, got {shown(color)}")
     return tuple(map(float, color))

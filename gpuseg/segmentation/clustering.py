@@ -11,6 +11,7 @@ from .._checks import (
     axis,
     finite_array,
     finite_inside,
+    flags,
     integer,
     mask_array,
     number,
@@ -132,6 +133,7 @@ def kmeans(
     array([[1, 0, 1],
            [0, 0, 1]], dtype=int32)
     """
+    flags(return_result=return_result)
     pixels = _pixels(image, n_clusters, "n_clusters", spatial_weight, features, channel_axis, mask)
     init = _centers(init, n_clusters, pixels, ("k-means++", "random"))
     max_iter = integer(max_iter, "max_iter", at_least=1)
@@ -237,6 +239,7 @@ def gaussian_mixture(
     >>> result.weights.round(2)
     array([0.9, 0.1])
     """
+    flags(return_result=return_result)
     pixels = _pixels(
         image, n_components, "n_components", spatial_weight, features, channel_axis, mask
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, bool_array, in_order, integer, number, option, real_array
+from .._checks import as_array, bool_array, flags, in_order, integer, number, option, real_array
 from .._contracts import Exact, contract
 
 
@@ -96,6 +96,7 @@ def hysteresis(
     >>> hysteresis(bone, 70, 110, opening=np.ones(2), foreground="dark").astype(int)
     array([1, 1, 1, 1, 0, 0, 0, 0])
     """
+    flags(return_steps=return_steps)
     image = real_array(image)
     option(foreground, "foreground", ("bright", "dark"))
     low, high = (number(t, name, finite=False) for t, name in ((low, "low"), (high, "high")))

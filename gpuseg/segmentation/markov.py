@@ -12,11 +12,13 @@ from .._checks import (
     as_array,
     axis,
     finite_inside,
+    flags,
     integer,
     mask_array,
     number,
     option,
     real_array,
+    shown,
 )
 from .._contracts import Exact, contract
 
@@ -146,6 +148,7 @@ def markov_random_field(
            [0, 0, 0, 1, 1],
            [0, 0, 0, 1, 1]], dtype=int32)
     """
+    flags(return_result=return_result)
     image = real_array(image)
     if channel_axis is None:
         image = image[..., None]
@@ -204,7 +207,7 @@ def _prior(prior, n_classes):
         return option(prior, "prior", ("start",))
     prior = asnumpy(as_array(prior, "prior"))
     if prior.shape != (n_classes,) or prior.dtype.kind not in "uif":
-        raise ValueError(f"prior must be {n_classes} numbers, one a class, got {prior!r}")
+        raise ValueError(f"prior must be {n_classes} numbers, one a class, got {shown(prior)}")
     if not (np.isfinite(prior) & (prior > 0)).all():
         raise ValueError(f"prior must be above 0 and finite, got {prior.tolist()}")
     return tuple((prior / prior.sum()).tolist())
@@ -212,10 +215,10 @@ def _prior(prior, n_classes):
 
 def _temperatures(temperature) -> tuple[float, float]:
     if np.shape(temperature) != (2,):
-        raise ValueError(f"temperature must be two numbers, got {temperature!r}")
+        raise ValueError(f"temperature must be two numbers, got {shown(temperature)}")
     hot, cold = (float(number(t, "temperature", above=0, at_most=1000)) for t in temperature)
     if hot < cold:
-        raise ValueError(f"temperature must not rise, got {temperature!r}")
+        raise ValueError(f"temperature must not rise, got {shown(temperature)}")
     return hot, cold
 
 

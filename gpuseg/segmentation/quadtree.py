@@ -281,8 +281,6 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
     array([0., 1., 5., 1., 2., 3., 9.])
     """
     image = real_array(image, ndim=(2, 3))
-    if image.dtype.itemsize > 8:
-        raise TypeError(f"image must have at most 64 bits a pixel, got {image.dtype}")
     if max(image.shape) >= 2**31:
         raise ValueError(f"image must be under 2**31 pixels along each axis, got {image.shape}")
     threshold = number(threshold, "threshold", at_least=0)

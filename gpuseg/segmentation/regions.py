@@ -10,6 +10,7 @@ from .._backend import is_cupy, is_dask, run
 from .._checks import (
     as_array,
     finite_array,
+    flags,
     footprint_array,
     integer,
     integer_array,
@@ -17,7 +18,9 @@ from .._checks import (
     mask_array,
     number,
     per_axis,
+    place,
     real_array,
+    shown,
 )
 from .._contracts import Exact, SamePartition, contract
 
@@ -93,6 +96,7 @@ def watershed(
     >>> watershed(surface, np.array([[0, 1, 0, 0, 0, 2, 0]]))
     array([[1, 1, 1, 2, 2, 2, 2]])
     """
+    flags(watershed_line=watershed_line)
     image = finite_array(image, ndim=(1, 2, 3, 4))
     if markers is not None and np.ndim(markers) == 0:
         markers = integer(markers, "markers", at_least=1, at_most=image.size)
@@ -103,6 +107,9 @@ def watershed(
         connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     else:
         connectivity = footprint_array(connectivity, image, "connectivity")
+    if offset is not None:
+        shape = (3,) * image.ndim if isinstance(connectivity, int) else connectivity.shape
+        offset = place(offset, "offset", shape)
     return run(
         watershed,
         image,
@@ -217,12 +224,15 @@ def flood_fill(
     >>> flood_fill(np.array([3, 4, 4, 9, 4]), 1, 7)
     array([3, 7, 7, 9, 4])
     """
+    flags(in_place=in_place)
     given, image = image, real_array(image)
     if in_place and (given is not image or is_dask(image) or not _writeable(image)):
         raise ValueError("in_place needs an array in native byte order that can be written")
     value = np.asarray(new_value.item() if is_cupy(new_value) else new_value)
     if value.ndim or value.dtype.kind not in "buif" or not _holds(image.dtype, value.item()):
-        raise ValueError(f"new_value must be a number that {image.dtype} holds, got {new_value!r}")
+        raise ValueError(
+            f"new_value must be a number that {image.dtype} holds, got {shown(new_value)}"
+        )
     if is_dask(image):
         return run(
             flood_fill,

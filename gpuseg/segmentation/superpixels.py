@@ -10,8 +10,10 @@ import numpy as np
 from .. import filters
 from .._backend import array_namespace, asarray, returned, run
 from .._checks import (
+    MOST_SIGMA,
     axis,
     finite_array,
+    flags,
     in_memory,
     integer,
     integer_array,
@@ -21,6 +23,8 @@ from .._checks import (
     option,
     per_axis,
     real_array,
+    sequence,
+    several,
 )
 from .._contracts import Exact, contract
 
@@ -145,6 +149,7 @@ def slic(
            [1, 1, 1, 2, 2, 2, 2, 2],
            [1, 1, 1, 2, 2, 2, 2, 2]])
     """
+    flags(enforce_connectivity=enforce_connectivity, slic_zero=slic_zero)
     image = real_array(image)
     xp = array_namespace(image)
     if channel_axis is None:
@@ -159,11 +164,13 @@ def slic(
     ndim = image.ndim - 1
     mask = mask_array(mask, image[0])
     low, high = _range(image, mask)
-    if spacing is not None and np.ndim(spacing) == 0:
-        raise TypeError(f"spacing must be None or one number for each axis, got {spacing!r}")
+    if convert2lab is not None:
+        flags(convert2lab=convert2lab)
+    if spacing is not None:
+        spacing = sequence(spacing, "spacing", "numbers")
     spacing = per_axis(1.0 if spacing is None else spacing, "spacing", ndim, above=0)
-    widths = per_axis(sigma, "sigma", ndim, at_least=0)
-    if np.ndim(sigma) == 0:
+    widths = per_axis(sigma, "sigma", ndim, at_least=0, at_most=MOST_SIGMA)
+    if not several(sigma):
         widths = tuple(width / size for width, size in zip(widths, spacing))
     rgb = channel_axis is not None and len(image) == 3
     if convert2lab and not rgb:
@@ -408,6 +415,7 @@ def superpixel_classes(
     >>> superpixel_classes(image, 5, n_segments=2)[0]
     array([0, 0, 0, 1, 1, 1, 1, 1], dtype=uint8)
     """
+    flags(return_steps=return_steps)
     in_memory(superpixel_classes, image)
     if (thresholds is None) == (n_classes is None):
         raise ValueError("superpixel_classes needs either thresholds or n_classes")

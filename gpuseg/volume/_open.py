@@ -176,10 +176,11 @@ def _builtin_open(file: Path):
 def _raw(path: Path, shape, dtype, offset, order) -> _Found:
     if shape is None or dtype is None:
         raise VolumeError(f"{shown(path)}: raw voxels need both shape and dtype")
+    shape = _checks.sequence(shape, "shape", "integers")
     shape = tuple(_checks.integer(n, "shape", at_least=1) for n in shape)
     offset = _checks.integer(offset, "offset", at_least=0)
     _checks.option(order, "order", ("C", "F"))
-    dtype = np.dtype(dtype)
+    dtype = _checks.number_type(dtype, "dtype")
     if not path.is_file():
         raise VolumeError(f"{shown(path)}: there is no such file")
     _long_enough(path, offset + math.prod(shape) * dtype.itemsize, shape, dtype)
@@ -470,7 +471,7 @@ def _volume(found: _Found, voxel_size, unit, select, chunks) -> Volume:
         raise VolumeError(f"{name}: holds {source.dtype}, which are no real numbers")
     if 0 in source.shape:
         raise VolumeError(f"{name}: is empty, shape {source.shape}")
-    fixed = _fixed(name, axes, source.shape, dict(select or {}))
+    fixed = _fixed(name, axes, source.shape, _checks.mapping(select, "select"))
     kept = [a for i, a in enumerate(axes) if i not in fixed]
     wanted = "".join(a for a in SPATIAL if a in kept)
     if len(wanted) < 2:
