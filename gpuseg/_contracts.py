@@ -107,8 +107,8 @@ def contract(rule: Contract, *, nan, infinity=None, via: Callable | None = None,
     `nan` is what it does with NaN in an image: ``"refuse"`` it (ValueError), let it make nothing
     but the voxels NaN whose window it lies in (``"local"``), or leave the voxel out (``"omit"``;
     where the function has an argument `nan`, if that is ``"omit"``, and refuse it by default).
-    None is for what takes no array. `infinity` is the same for infinite values, or ``"value"``:
-    they are numbers like others, the least and the greatest.
+    None is for what takes no array of floating-point numbers. `infinity` is the same for infinite
+    values, or ``"value"``: they are numbers like others, the least and the greatest.
 
     `via` names the dispatched function that does the work on the arrays, where that is another
     one (every automatic threshold is arithmetic on one histogram). `note` says when it is looser.

@@ -58,6 +58,8 @@ def label(label_image, background=None, return_num=False, connectivity=None):
 
     Notes
     -----
+    NaN is refused: it is equal to no label. Infinities are labels like others.
+
     The numbers are those of `scipy.ndimage.label` (of scikit-image too, but for arrays whose last
     axis has length 1, which that one scans in another order). scikit-image returns int64 for
     images of integers; int32 takes half the memory. Floating-point values, and a background beside
@@ -147,6 +149,9 @@ def regionprops_table(
 
     Notes
     -----
+    NaN and infinities in the intensities are in the numbers of the region that holds them, and in
+    no others.
+
     Labels may be any numbers, far apart as well: memory goes by how many there are.
 
     Of voxels in a plane, along a line or alone a volume's convex hull is found as of any others
@@ -294,6 +299,10 @@ def volume_fraction(image, *, mask=None):
         For an image that is no array of real numbers or is empty, or a mask of another shape or
         with nothing inside.
 
+    Notes
+    -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
+
     References
     ----------
     .. [1] E.E. Underwood, "Quantitative stereology", Addison-Wesley, 1970.
@@ -436,6 +445,8 @@ def marching_cubes(
     the mask, where scikit-image asks the last one alone. Values that are the level count as just
     below it, so that Lewiner's surface is closed there, too. And the level midway is that of real
     numbers, whatever the type of the volume.
+
+    NaN and infinity are refused.
 
     References
     ----------

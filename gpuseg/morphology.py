@@ -463,7 +463,7 @@ def reconstruction(seed, mask, method="dilation", footprint=None, offset=None):
     return run(reconstruction, seed, mask, method, footprint, offset)
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=None):
     """Take away the objects of up to some number of voxels.
 
@@ -522,7 +522,7 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
     return into(out, run(remove_small_objects, ar, most=most, connectivity=connectivity))
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def remove_small_holes(ar, area_threshold=None, connectivity=1, *, max_size=64, out=None):
     """Fill the holes of up to some number of voxels.
 

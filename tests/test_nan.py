@@ -109,24 +109,32 @@ ALWAYS_OMIT = {
 }
 
 
+REFUSING = [name for name in FUNCTIONS if name not in ALWAYS_OMIT]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_function_says_what_it_does_with_nan(name):
-    function = FUNCTIONS[name]
+    function, given = FUNCTIONS[name], call_of(name)
     assert function.nan in NAN
-    takes_arrays = bool(arrays(call_of(name)))
-    assert (function.nan is not None) == takes_arrays
+    if function.nan is None:
+        for key in arrays(given):
+            with pytest.raises(TypeError, match=key):
+                function(**given | {key: with_one(given[key], 1)})
+    else:
+        assert arrays(given)
+        assert "NaN" in function.__doc__
     has_option = "nan" in inspect.signature(function).parameters
     assert has_option == (function.nan == "omit" and name not in ALWAYS_OMIT)
 
 
-@pytest.mark.parametrize("name", sorted(set(named("refuse", "local", "omit")) - ALWAYS_OMIT))
+@pytest.mark.parametrize("name", REFUSING)
 def test_what_is_refused(backend, name):
     for given, key, value in refusals(name):
         changed = given | {key: with_one(given[key], value)}
         refused(lambda changed=changed: FUNCTIONS[name](**changed), key)
 
 
-@pytest.mark.parametrize("name", sorted(set(named("refuse", "local", "omit")) - ALWAYS_OMIT))
+@pytest.mark.parametrize("name", REFUSING)
 def test_what_is_refused_of_dask_arrays(name):
     if not has_dask_form(name):
         pytest.skip("no form for Dask arrays")
@@ -305,6 +313,13 @@ def test_nan_is_in_the_region_that_has_it(backend):
             spoilt = [place == (1, 0) and key.startswith("intensity"), False]
             np.testing.assert_array_equal(np.isnan(found[key]), spoilt)
             np.testing.assert_array_equal(found[key][1], clean[key][1])
+
+
+def test_splines_of_an_outline_refuse_nan(backend):
+    image = with_one(np.ones((5, 6)), np.nan)
+    labels = np.eye(5, 6, dtype=int)
+    with pytest.raises(ValueError, match="image holds NaN or infinity"):
+        segmentation.mark_boundaries(image, labels, mode="subpixel")
 
 
 def test_nan_parts_a_contour(backend):

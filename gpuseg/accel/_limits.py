@@ -50,8 +50,16 @@ def _flood(image, given) -> str:
     return ""
 
 
+def _nan(image, given) -> str:
+    if image.dtype.kind == "f" and np.isnan(image.min()):
+        return "the original's answer to NaN is of its own making"
+    return ""
+
+
 def _rank(image, given) -> str:
-    return "" if given.get("behavior", "ndimage") == "ndimage" else "scikit-image's own algorithm"
+    if given.get("behavior", "ndimage") != "ndimage":
+        return "scikit-image's own algorithm"
+    return _nan(image, given)
 
 
 def _one_object(image, given) -> str:
@@ -76,7 +84,7 @@ def _opened(image, given) -> str:
     if footprint is None:
         parts = [(np.ones((3,) * image.ndim), 1)]
     if settled(parts, given.get("mode", "reflect")):
-        return ""
+        return _nan(image, given)
     return "scikit-image lets the border of an erosion go on, not that of the image"
 
 
@@ -114,16 +122,22 @@ def _labels(image, given) -> str:
 
 
 RULES = {
+    "scipy.ndimage.median_filter": _nan,
     "skimage.filters.median": _rank,
     "skimage.filters.threshold_isodata": _bins,
+    "skimage.filters.threshold_local": _nan,
     "skimage.filters.threshold_minimum": _bins,
+    "skimage.filters.threshold_niblack": _nan,
     "skimage.filters.threshold_otsu": _otsu,
+    "skimage.filters.threshold_sauvola": _nan,
     "skimage.filters.threshold_triangle": _bins,
     "skimage.filters.threshold_yen": _bins,
     "skimage.measure.find_contours": _contours,
     "skimage.measure.marching_cubes": _surface,
     "skimage.measure.label": _background,
     "skimage.morphology.closing": _opened,
+    "skimage.morphology.dilation": _nan,
+    "skimage.morphology.erosion": _nan,
     "skimage.morphology.opening": _opened,
     "skimage.morphology.white_tophat": _opened,
     "skimage.morphology.remove_small_holes": _holes,

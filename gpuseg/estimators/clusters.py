@@ -51,6 +51,8 @@ def lloyd(X, inits, max_iter=300, tol=1e-4):
 
     Notes
     -----
+    NaN and infinity are refused.
+
     As `gpuseg.segmentation.kmeans`: features are rounded to 2**-24 of their range for the means,
     so that they are the same on every backend and number of threads. Labels are those of the rows
     as they are.

@@ -54,6 +54,8 @@ def nearest_neighbors(X, references, k, *, metric="euclidean"):
 
     Notes
     -----
+    NaN and infinity are refused.
+
     Every distance is computed from the differences, in float64 and in the order of the features,
     so that each row has the same result in any array, on every backend and number of threads. The
     CPU looks for them in a k-d tree [1]_, and a GPU compares each row with every reference.

@@ -55,6 +55,8 @@ def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT0
 
     Notes
     -----
+    NaN and infinity are refused.
+
     Beside the result, polar coordinates need 32 bytes a voxel in 2-D and 56 in 3-D, others none.
 
     Examples
@@ -113,6 +115,8 @@ def neighborhood(image, radius=1, mode="reflect", *, cval=0.0, channel_axis=None
 
     Notes
     -----
+    NaN and infinity are refused.
+
     Beside image and result, one copy of the image with a border of `radius`.
 
     Examples
@@ -165,6 +169,8 @@ def polynomial(features, degree=2, *, interaction_only=False, include_bias=True)
 
     Notes
     -----
+    NaN and infinity are refused.
+
     Beside features and result, nothing; one number a row for features of another type.
 
     Examples
@@ -239,6 +245,10 @@ def feature_table(image, features=None, *, channel_axis=None, names=None):
     TypeError, ValueError
         For an image or features that are no arrays of finite real numbers, features of another
         shape, names of another number.
+
+    Notes
+    -----
+    NaN and infinity are refused.
 
     Examples
     --------

@@ -47,6 +47,10 @@ def sobel(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an axis or mode that does not exist.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] I. Sobel, "Camera models and machine perception", PhD thesis, Stanford University, 1970.
@@ -86,6 +90,10 @@ def sobel_h(image, mask=None):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] I. Sobel, "Camera models and machine perception", PhD thesis, Stanford University, 1970.
@@ -122,6 +130,10 @@ def sobel_v(image, mask=None):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
+
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
 
     References
     ----------
@@ -167,6 +179,10 @@ def scharr(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an axis or mode that does not exist.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] D. Kroon, "Numerical optimization of kernel based image derivatives", University of
@@ -207,6 +223,10 @@ def scharr_h(image, mask=None):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] D. Kroon, "Numerical optimization of kernel based image derivatives", University of
@@ -244,6 +264,10 @@ def scharr_v(image, mask=None):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
+
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
 
     References
     ----------
@@ -290,6 +314,10 @@ def prewitt(image, mask=None, *, axis=None, mode="reflect", cval=0.0):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an axis or mode that does not exist.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] J.M.S. Prewitt, "Object enhancement and extraction", in "Picture processing and
@@ -330,6 +358,10 @@ def prewitt_h(image, mask=None):
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] J.M.S. Prewitt, "Object enhancement and extraction", in "Picture processing and
@@ -367,6 +399,10 @@ def prewitt_v(image, mask=None):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a mask of another shape
         or an image without two axes.
+
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
 
     References
     ----------
@@ -407,6 +443,10 @@ def laplace(image, ksize=3, mask=None):
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a mask of another shape, or a
         kernel size below 3.
+
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
 
     References
     ----------

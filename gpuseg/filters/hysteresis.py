@@ -121,6 +121,8 @@ def flood_masks(seeds, mask, *, connectivity=1, packed=False):
 
     Notes
     -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
+
     Of Dask arrays the result is lazy; see `apply_hysteresis_threshold`.
 
     References

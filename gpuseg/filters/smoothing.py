@@ -133,6 +133,10 @@ def difference_of_gaussians(
     TypeError, ValueError
         As `gaussian`, and for a `high_sigma` below `low_sigma`.
 
+    Notes
+    -----
+    NaN and infinities spread over the kernel, and no farther.
+
     References
     ----------
     .. [1] D. Marr, E. Hildreth, "Theory of edge detection", Proceedings of the Royal Society B 207,
@@ -189,6 +193,11 @@ def median(image, footprint=None, out=None, mode="nearest", cval=0.0, behavior="
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a footprint of another number of
         axes, an unknown mode or behavior.
+
+    Notes
+    -----
+    NaN makes those voxels NaN that have it in their neighbourhood, and no others; in SciPy and
+    scikit-image it is sorted by chance. Infinities are values like others.
 
     References
     ----------
@@ -253,6 +262,10 @@ def subtract_background(
     TypeError, ValueError
         For an image that is no array of real numbers or is empty, a sigma that is not above zero,
         an unknown method.
+
+    Notes
+    -----
+    NaN and infinities spread over what the background of a voxel is found from, and no farther.
 
     References
     ----------

@@ -31,7 +31,7 @@ from .pairs import pair_counts
 _PIECE = 1 << 22
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normalize=None):
     """Count how often each class is taken for each.
 
@@ -93,7 +93,7 @@ def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normali
         return np.nan_to_num(matrix / divisor)
 
 
-@contract(Close(rtol=1e-12), nan="refuse")
+@contract(Close(rtol=1e-12), nan=None)
 def classification_report(
     y_true,
     y_pred,
@@ -242,6 +242,8 @@ def roc_auc_score(y_true, y_score, *, sample_weight=None, max_fpr=None):
 
     Notes
     -----
+    NaN and infinity are refused.
+
     scikit-learn's other arguments (several classes or labels at once) are not offered.
 
     References
@@ -294,6 +296,10 @@ def precision_recall_curve(
     ------
     TypeError, ValueError
         As for `roc_curve`.
+
+    Notes
+    -----
+    NaN and infinity are refused.
 
     References
     ----------
@@ -377,6 +383,10 @@ def mean_squared_error(y_true, y_pred, *, sample_weight=None):
     ------
     TypeError, ValueError
         As for `mean_absolute_error`.
+
+    Notes
+    -----
+    NaN and infinity are refused.
 
     References
     ----------

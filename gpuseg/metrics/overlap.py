@@ -36,6 +36,10 @@ def dice(y_true, y_pred):
     TypeError, ValueError
         For arrays that are not of real numbers, are empty, or differ in shape.
 
+    Notes
+    -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
+
     References
     ----------
     .. [1] L.R. Dice, "Measures of the amount of ecologic association between species", Ecology
@@ -69,6 +73,10 @@ def jaccard(y_true, y_pred):
     TypeError, ValueError
         For arrays that are not of real numbers, are empty, or differ in shape.
 
+    Notes
+    -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
+
     References
     ----------
     .. [1] P. Jaccard, "The distribution of the flora in the alpine zone", New Phytologist 11(2),
@@ -101,6 +109,10 @@ def binary_accuracy(y_true, y_pred):
     ------
     TypeError, ValueError
         For arrays that are not of real numbers, are empty, or differ in shape.
+
+    Notes
+    -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
 
     References
     ----------
@@ -175,6 +187,10 @@ def hit_map(y_true, y_pred):
     ------
     TypeError, ValueError
         For arrays that are not of real numbers, are empty, or differ in shape.
+
+    Notes
+    -----
+    NaN is neither foreground nor background, and is refused; infinity is foreground.
 
     References
     ----------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, integer, integer_array, option, real_array, shown
+from .._checks import as_array, finite_array, integer, integer_array, option, real_array, shown
 from .._contracts import Close, Exact, contract
 
 _MODES = ("thick", "inner", "outer", "subpixel")
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def find_boundaries(label_img, connectivity=1, mode="thick", background=0):
     """Find the pixels at which regions of a label image meet.
 
@@ -98,6 +98,11 @@ def mark_boundaries(
     TypeError, ValueError
         For images of other shapes, labels that do not fit, colours that are not three numbers.
 
+    Notes
+    -----
+    NaN and infinities stay in their pixels; with ``mode="subpixel"``, whose splines would spread
+    them over the image, they are refused.
+
     References
     ----------
     .. [1] S. van der Walt, J.L. Schoenberger, J. Nunez-Iglesias, F. Boulogne, J.D. Warner,
@@ -120,7 +125,8 @@ def mark_boundaries(
         raise ValueError(
             f"label_img must have the shape of the image, {image.shape[:2]}, got {label_img.shape}"
         )
-    option(mode, "mode", _MODES)
+    if option(mode, "mode", _MODES) == "subpixel":
+        image = finite_array(image)
     return run(
         mark_boundaries,
         image,

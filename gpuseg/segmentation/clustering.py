@@ -214,6 +214,8 @@ def gaussian_mixture(
 
     Notes
     -----
+    NaN and infinity are refused, but where a mask leaves them out.
+
     Expectation and maximization in float64, on pieces of the image. Beside image and labels it
     needs 4 bytes a pixel and feature, 4 bytes a pixel for the start, and 8 bytes a pixel and class
     of one piece. scikit-learn's `GaussianMixture` keeps 8 bytes for each pixel and class, and for

@@ -151,6 +151,8 @@ def flood(image, seed_point, *, footprint=None, connectivity=None, tolerance=Non
 
     Notes
     -----
+    NaN belongs to no region. Infinities are values like others.
+
     By the kernel of hysteresis; footprints run on the CPU, by scikit-image. float16 works too.
     Beside the image it needs 5 bytes a pixel, result included.
 
@@ -212,6 +214,10 @@ def flood_fill(
     TypeError, ValueError, IndexError
         As for `flood`, and where `new_value` does not fit, or the image cannot be changed.
 
+    Notes
+    -----
+    NaN belongs to no region. Infinities are values like others.
+
     References
     ----------
     .. [1] T. Pavlidis, "Algorithms for graphics and image processing", Springer, 1982.
@@ -249,7 +255,7 @@ def flood_fill(
     return out
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def expand_labels(label_image, distance=1, spacing=1):
     """Let labels grow into the background, but not into each other.
 
@@ -299,7 +305,7 @@ def expand_labels(label_image, distance=1, spacing=1):
     return run(expand_labels, label_image, distance=distance, spacing=spacing)
 
 
-@contract(Exact(), nan="refuse")
+@contract(Exact(), nan=None)
 def clear_border(labels, buffer_size=0, bgval=0, mask=None, *, out=None):
     """Remove the objects that touch the border of the image.
 

@@ -321,6 +321,8 @@ def merge_superpixels(
 
     Notes
     -----
+    NaN and infinity are refused.
+
     Greedy hierarchical merging on the region adjacency graph: after each merge the new region's
     differences to its neighbours are taken anew. `skimage.graph.merge_hierarchical` does the same
     with functions of the user's. Equal differences merge in the order of the labels. The graph
@@ -401,6 +403,10 @@ def superpixel_classes(
     TypeError, ValueError
         As for `slic` and `gpuseg.filters.apply_thresholds`, and unless one of `thresholds` and
         `n_classes` is given.
+
+    Notes
+    -----
+    NaN and infinity are refused, but where a mask leaves them out.
 
     References
     ----------
