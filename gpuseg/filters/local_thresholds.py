@@ -172,6 +172,7 @@ def threshold_sauvola(image, window_size=15, k=0.2, r=None):
 def _odd(size, name: str, ndim: int) -> tuple[int, ...]:
     sizes = per_axis(size, name, ndim, at_least=1)
     sizes = tuple(integer(s, name, at_most=MOST_WINDOW) for s in sizes)
-    if any(s % 2 == 0 for s in sizes):
-        raise ValueError(f"{name} must be odd, got {sizes}")
+    for size in sizes:
+        if size % 2 == 0:
+            raise ValueError(f"{name} must be odd, got {size}")
     return sizes
