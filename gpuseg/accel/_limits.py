@@ -32,8 +32,44 @@ def _otsu(image, given) -> str:
 
 def _background(image, given) -> str:
     background = given.get("background")
-    if image.dtype == bool and background is not None and background not in (0, 1):
+    if background is None:
+        return ""
+    if image.dtype == bool and background not in (0, 1):
         return "scikit-image overlooks a background that no mask holds"
+    if image.dtype.kind in "ui":
+        info = np.iinfo(image.dtype)
+        if not (isinstance(background, int) and info.min <= background <= info.max):
+            return "scikit-image takes integers of the image's type for background"
+    return ""
+
+
+def _boundaries(image, given) -> str:
+    """Of filters that compute in float64, and take a type's last number for no label."""
+    labels = given.get("label_img", image)
+    mode = given.get("mode", "outer" if "label_img" in given and labels is not image else "thick")
+    if labels.dtype.kind not in "ui" or (labels.dtype.itemsize < 8 and mode != "subpixel"):
+        return ""
+    most = int(labels.max())
+    if mode == "subpixel" and most == np.iinfo(labels.dtype).max:
+        return "scikit-image takes the last number of a type for no label"
+    if labels.dtype.itemsize == 8 and (mode == "outer" or max(most, -int(labels.min())) > 2**53):
+        return "scikit-image computes with labels that float64 does not hold"
+    return ""
+
+
+# Of a volume they need a convex hull.
+_OF_HULLS = {"area_convex", "image_convex", "solidity", "feret_diameter_max"}
+
+
+def _measures(image, given) -> str:
+    from skimage.measure._regionprops import PROPS
+
+    names = {PROPS.get(name, name) for name in given.get("properties", ())}
+    if image.ndim == 3 and names & _OF_HULLS:
+        return "scikit-image finds no hull of voxels in a plane"
+    intensities = given.get("intensity_image")
+    if "intensity_std" in names and getattr(intensities, "dtype", None) == np.float32:
+        return "scikit-image adds up float32 in float32"
     return ""
 
 
@@ -115,9 +151,12 @@ def _surface(image, given) -> str:
 
 
 def _labels(image, given) -> str:
-    shapes = {v.shape for v in given.values() if isinstance(v, np.ndarray)}
-    if image.ndim != 1 or len(shapes) != 1:
+    arrays = [v for v in given.values() if isinstance(v, np.ndarray)]
+    if image.ndim != 1 or len({v.shape for v in arrays}) != 1:
         return "scikit-learn takes columns for labels of their own, where ours are pixels"
+    kinds = {v.dtype for v in arrays}
+    if np.dtype(np.uint64) in kinds and len(kinds) > 1:
+        return "scikit-learn compares uint64 with other types as floats"
     return ""
 
 
@@ -135,6 +174,7 @@ RULES = {
     "skimage.measure.find_contours": _contours,
     "skimage.measure.marching_cubes": _surface,
     "skimage.measure.label": _background,
+    "skimage.measure.regionprops_table": _measures,
     "skimage.morphology.closing": _opened,
     "skimage.morphology.dilation": _nan,
     "skimage.morphology.erosion": _nan,
@@ -143,8 +183,10 @@ RULES = {
     "skimage.morphology.remove_small_holes": _holes,
     "skimage.morphology.remove_small_objects": _one_object,
     "skimage.segmentation.clear_border": _mask,
+    "skimage.segmentation.find_boundaries": _boundaries,
     "skimage.segmentation.flood": _flood,
     "skimage.segmentation.flood_fill": _flood,
+    "skimage.segmentation.mark_boundaries": _boundaries,
     "sklearn.metrics.mean_absolute_error": _errors,
     "sklearn.metrics.mean_squared_error": _errors,
 } | {

@@ -169,6 +169,43 @@ def test_tables_and_lists_are_served_to_estimators():
     assert (row.served, row.original) == (2, 0)
 
 
+def _flat_object():
+    labels = np.zeros((3, 5, 5), int)
+    labels[1, 1:4, 1:4] = 1
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("path", "args", "kwargs"),
+    [
+        ("skimage.measure.label", (np.array([[0, 1, 2]]),), {"background": 1.5}),
+        ("skimage.measure.label", (np.array([[0, 1, 2]], np.uint8),), {"background": -1}),
+        ("skimage.measure.label", (np.array([[0.2, 1.4, 2]]),), {"background": 1}),
+        ("skimage.measure.regionprops_table", (_flat_object(),), {"properties": ["solidity"]}),
+        ("skimage.measure.regionprops_table",
+         (np.ones((2, 2), int), np.array([[1, 2], [1, 2]], np.float32) + np.float32(1e7)),
+         {"properties": ["intensity_std"]}),
+        *[
+            (f"skimage.segmentation.{name}", (*image, labels), {"mode": mode})
+            for name, image in (("find_boundaries", ()), ("mark_boundaries", (np.ones((5, 9)),)))
+            for labels in (
+                np.arange(45).reshape(5, 9) // 7 % 3 * (2**62),
+                np.where(np.arange(45).reshape(5, 9) % 4, 127, 3).astype(np.int8),
+                np.where(np.arange(45).reshape(5, 9) % 4, 0, 2**64 - 1).astype(np.uint64),
+            )
+            for mode in ("thick", "inner", "outer", "subpixel")
+        ],
+        ("sklearn.metrics.confusion_matrix",
+         (np.array([1, 1]), np.array([2**63 + 1, 1], np.uint64)), {}),
+    ],
+)  # fmt: skip
+def test_labels_of_which_the_original_has_its_own_view(path, args, kwargs):
+    one = entry(path)
+    found = one.attempt(args, kwargs)
+    if found is not MISSED:
+        assert_same(found, call(one.original, args, kwargs))
+
+
 def test_reasons_for_what_is_left_are_of_names_that_both_have():
     for path in LEFT:
         package, _, name = path.rpartition(".")
