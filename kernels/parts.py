@@ -80,10 +80,10 @@ def _powers(x, out):
 
 @njit(nogil=True, cache=True)
 def spreads(labels, values, out):
-    """The least and the largest value of each region, and the sum of the squared distances from the
-    mean, which comes in ``out[:, 2]``."""
-    means = out[:, 2].copy()
-    out[:, 0], out[:, 1], out[:, 2] = np.inf, -np.inf, 0.0
+    """The least and the largest value of each region, and the sums of the squared distances and
+    of the distances from what comes in ``out[:, 2]``."""
+    centers = out[:, 2].copy()
+    out[:, 0], out[:, 1], out[:, 2], out[:, 3] = np.inf, -np.inf, 0.0, 0.0
     for z in range(labels.shape[0]):
         for y in range(labels.shape[1]):
             for x in range(labels.shape[2]):
@@ -95,4 +95,6 @@ def spreads(labels, values, out):
                         found[0] = value
                     if value > found[1] or value != value:
                         found[1] = value
-                    found[2] += (value - means[label]) ** 2
+                    away = value - centers[label]
+                    found[2] += away * away
+                    found[3] += away

@@ -402,3 +402,157 @@ def test_small_objects_take_the_memory_that_is_said(rng, sigma):
         tracemalloc.stop()
     said = rows * (2 * 128 / 8 + 16) + 4 * runs + 8 * count * (thread_count() + 1)
     assert most < mask.size + said + 20_000
+
+
+# --- backgrounds ------------------------------------------------------------------------------
+
+BACKGROUNDS = (0, 1, 2, 1.5, -1, 300, True, 2**63, -(2**63), 2**64, 1e300, 0.1, -np.inf)
+
+
+def _labels_by_value(image, background, connectivity):
+    """SciPy's labels of each value but the background, numbered in the order of a scan."""
+    labels, count = np.zeros(image.shape, int), 0
+    for value in np.unique(image):
+        # Of floats, a float stands for the nearest number of their type.
+        equal = value.item() == background
+        weak = isinstance(background, float) and image.dtype.kind == "f"
+        if weak and abs(background) <= float(np.finfo(image.dtype).max):
+            equal = value == image.dtype.type(background)
+        if not equal:
+            part, more = scipy_label(image == value, connectivity)
+            labels[part > 0] = part[part > 0] + count
+            count += more
+    names, first = np.unique(labels, return_index=True)
+    order = np.zeros(count + 1, int)
+    inside = names[names > 0][np.argsort(first[names > 0])]
+    order[inside] = np.arange(1, count + 1)
+    return order[labels]
+
+
+@pytest.mark.parametrize("dtype", ["?", *DTYPES, "u4", "i2", ">f8"])
+def test_only_what_equals_the_background_is_background(backend, rng, dtype):
+    dtype = np.dtype(dtype)
+    if dtype.kind in "ui":
+        info = np.iinfo(dtype)
+        pool = np.array([0, 1, 2, info.min, info.min + 1, info.max - 1, info.max], dtype)
+    elif dtype.kind == "f":
+        pool = np.array([0, -0.0, 1.5, 0.1, -2, np.inf, -np.inf]).astype(dtype)
+    else:
+        pool = np.array([0, 1], dtype)
+    image = pool[rng.integers(0, pool.size, (4, 7))]
+    image.reshape(-1)[: pool.size] = pool  # no number of the type's ends is free
+    for background in BACKGROUNDS:
+        expected = _labels_by_value(image, background, 1)
+        labels = measure.label(image, background, connectivity=1)
+        np.testing.assert_array_equal(labels, expected, err_msg=str(background)[:30])
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "i8", "u8", "f4"])
+def test_backgrounds_in_chunks(rng, dtype):
+    da = pytest.importorskip("dask.array")
+    image = rng.integers(0, 2 if dtype == "?" else 3, (5, 7)).astype(dtype)
+    for background in (1, 1.5, -1, 300):
+        labels = measure.label(da.from_array(image, chunks=3), background)
+        np.testing.assert_array_equal(labels.compute(), measure.label(image, background))
+
+
+# --- objects in a plane, along a line, of one voxel -------------------------------------------
+
+
+def _objects(ndim):
+    """Objects of fewer axes than their image, and images of one pixel along an axis."""
+    for axes in range(ndim + 1):
+        labels = np.zeros((9,) * ndim, int)
+        labels[tuple(slice(1, 6) if a < axes else slice(2, 3) for a in range(ndim))] = 1
+        yield labels, 5**axes, np.sqrt(25 + 16 * (axes - 1)) if axes else 1
+    yield np.ones((1,) * ndim, int), 1, 1.0
+    yield np.ones((1,) * (ndim - 1) + (7,), int), 7, 7.0
+    yield np.ones((7,) + (1,) * (ndim - 1), int), 7, 7.0
+    diagonal = np.zeros((9,) * ndim, int)
+    diagonal[(np.arange(2, 7),) * ndim] = 1
+    yield diagonal, None, None
+
+
+def _measurable(ndim, spacing):
+    from gpuseg._cpu.properties import DTYPES
+
+    flat = {"eccentricity", "orientation", "perimeter", "perimeter_crofton"}
+    names = [n for n in DTYPES if ndim == 2 or n not in flat]
+    if ndim == 3 or spacing != (1.0,) * ndim:
+        names = [n for n in names if "hu" not in n]
+    return [n for n in names if len(set(spacing)) == 1 or "perimeter" not in n]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 0.5, 3.0)])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_measure_of_flat_objects(rng, ndim, spacing, chunked):
+    spacing = spacing[:ndim]
+    names = _measurable(ndim, spacing)
+    undefined = ("moments_normalized", "moments_weighted_normalized")  # those of order 0 and 1
+    for labels, convex, diameter in _objects(ndim):
+        given = labels
+        if chunked:
+            given = pytest.importorskip("dask.array").from_array(labels, chunks=4)
+        image = rng.random(labels.shape)
+        table = measure.regionprops_table(given, image, names, spacing=spacing)
+        for name, column in table.items():
+            if column.dtype != object and not name.startswith(undefined):
+                assert np.isfinite(column).all(), name
+        if convex:
+            assert table["area_convex"] == pytest.approx(convex * np.prod(spacing))
+            assert table["solidity"] == 1
+            assert table["image_convex"][0].all()
+        if diameter and set(spacing) == {1.0}:
+            # From face centre to face centre of two voxels.
+            assert table["feret_diameter_max"] == pytest.approx(diameter)
+        # The others are those of scikit-image, which finds no hull of flat objects in 3-D.
+        hulls = ("area_convex", "solidity", "feret_diameter_max", "image_convex")
+        rest = [name for name in names if ndim == 2 or name not in hulls]
+        peer = skimage.measure.regionprops_table(labels, image, rest, spacing=spacing)
+        for name, column in peer.items():
+            assert table[name].dtype == column.dtype, name
+            if column.dtype != object:
+                np.testing.assert_allclose(
+                    table[name], column, rtol=1e-9, atol=1e-6, err_msg=name, equal_nan=True
+                )
+
+
+def test_hulls_of_solid_objects_are_scikit_images(rng):
+    labels = ndi.label(ndi.gaussian_filter(rng.standard_normal((20, 22, 24)), 2) > 0.02)[0]
+    names = ("label", "area_convex", "solidity", "image_convex")
+    ours = measure.regionprops_table(labels, properties=names)
+    solid = [i for i, hull in enumerate(ours["image_convex"]) if min(hull.shape) > 2]
+    assert len(solid) >= 3
+    peer = skimage.measure.regionprops(labels)
+    for i in solid:
+        np.testing.assert_array_equal(ours["image_convex"][i], peer[i].image_convex)
+    one = (labels == ours["label"][solid[0]]).astype(int)
+    for properties in (["feret_diameter_max"], ["area_convex"]):
+        expected = skimage.measure.regionprops_table(one, properties=properties)
+        found = measure.regionprops_table(one, properties=properties)
+        np.testing.assert_allclose(found[properties[0]], expected[properties[0]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_is_weighted_by_nothing_is_nan(chunked):
+    labels = np.ones((3, 4), int)
+    given = labels
+    if chunked:
+        given = pytest.importorskip("dask.array").from_array(labels, chunks=2)
+    names = ("centroid_weighted", "moments_weighted_hu", "moments_weighted_normalized")
+    table = measure.regionprops_table(given, np.zeros((3, 4)), names)
+    assert all(np.isnan(column).all() for column in table.values())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_table_of_no_region(chunked):
+    labels = np.zeros((4, 5, 3), int)
+    if chunked:
+        labels = pytest.importorskip("dask.array").from_array(labels, chunks=2)
+    channels = np.ones((4, 5, 3, 2), np.float32)
+    names = ("label", "solidity", "feret_diameter_max", "mean_intensity", "bbox", "image")
+    table = measure.regionprops_table(labels, channels, names)
+    full = measure.regionprops_table(np.ones((2, 2, 2), int), channels[:2, :2, :2], names)
+    assert [*table] == [*full]
+    assert all(c.size == 0 and c.dtype == full[n].dtype for n, c in table.items())

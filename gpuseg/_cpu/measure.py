@@ -28,7 +28,7 @@ def with_background(image, background):
         image = image.view(xp.uint8)
     elif kind == "f":
         with np.errstate(over="ignore"):
-            own = image.dtype.type(_as_float(background))
+            own = image.dtype.type(float(background))
         if image.dtype.itemsize == 2:
             image, own = image.astype(xp.float32), np.float32(own)
         # A float64 stands for the value next to it in the image's type, as in NumPy.
@@ -42,13 +42,6 @@ def with_background(image, background):
     if image.dtype.itemsize < 4:
         return image.astype(xp.int32), np.int32(-(2**31))
     return image, _absent(image, info.min, info.max)
-
-
-def _as_float(number) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.copysign(math.inf, number)
 
 
 def _absent(image, low, high):

@@ -55,7 +55,8 @@ class Region(_regionprops.RegionProperties):
 
     @property
     def intensity_std(self):
-        return np.std(self._values, axis=0, dtype=self._exact)
+        values = self._values.astype(self._exact)
+        return np.std(values - values[0], axis=0)
 
     centroid_weighted_local = _undefined_is_nan("centroid_weighted_local")
     moments_weighted_central = _undefined_is_nan("moments_weighted_central")

@@ -133,13 +133,17 @@ def parts_of(asked: Asked, origin, labels, image=None) -> Parts:
         for c in range(image.shape[-1])
     ]  # fmt: skip
     sums = np.zeros((count + 1, len(powers), 1 + len(channels)))
-    spreads = np.zeros((count + 1, len(channels) * asked.spread, 3))
+    spreads = np.zeros((count + 1, len(channels) * asked.spread, 5))
     none = np.zeros((0, 0, 0))
     for c, values in enumerate([none, *channels]):
         kernel.moments(flat, middles, powers, values, sums[..., c])
     for c, values in enumerate(channels * asked.spread):
-        spreads[1:, c, 2] = sums[1:, 0, c + 1] / sums[1:, 0, 0]
+        sizes = sums[1:, 0, 0]
+        about = spreads[1:, c, 2] = sums[1:, 0, c + 1] / sizes
         kernel.spreads(flat, values, spreads[:, c])
+        off = spreads[1:, c, 3] / sizes
+        spreads[1:, c, 2] = np.maximum(spreads[1:, c, 2] - sizes * off**2, 0)
+        spreads[1:, c, 3], spreads[1:, c, 4] = about, off
     boxes = boxes[1:, :, 3 - ndim :] + np.array(origin, np.int64)
     return Parts(numbers[1:], boxes, sums[1:], spreads[1:])
 
@@ -168,11 +172,15 @@ def joined(parts: list[Parts], powers) -> tuple[Parts, np.ndarray]:
     np.add.at(sums, at, moved[(slice(None), *powers.T)])
     spreads = np.empty((numbers.size, *parts.spreads.shape[1:]))
     if spreads.size:
-        spreads[...] = np.inf, -np.inf, 0
-        np.minimum.at(spreads[..., 0], at, parts.spreads[..., 0])
-        np.maximum.at(spreads[..., 1], at, parts.spreads[..., 1])
-        means, own = (s[:, 0, 1:] / s[:, 0, :1] for s in (sums, parts.sums))
-        between = parts.sums[:, 0, :1] * (own - means[at]) ** 2
+        spreads[...] = np.inf, -np.inf, 0, np.inf, 0
+        for column, extreme in ((0, np.minimum), (1, np.maximum), (3, np.minimum)):
+            extreme.at(spreads[..., column], at, parts.spreads[..., column])
+        # Means of parts are compared from near them: of large values nothing would be left.
+        sizes = parts.sums[:, 0, :1]
+        away = parts.spreads[..., 3] - spreads[..., 3][at] + parts.spreads[..., 4]
+        np.add.at(spreads[..., 4], at, sizes * away)
+        spreads[..., 4] /= sums[:, 0, :1]
+        between = sizes * (away - spreads[..., 4][at]) ** 2
         np.add.at(spreads[..., 2], at, parts.spreads[..., 2] + between)
     return regions._replace(sums=sums, spreads=spreads), held
 
@@ -226,7 +234,7 @@ def _known(regions: Parts, asked: Asked, *, single: bool) -> list[dict]:
     }
     weighted = {"intensity_mean": regions.sums[:, 0, 1:] / counts[:, None]}
     if asked.spread:
-        low, high, squares = np.moveaxis(regions.spreads, -1, 0)
+        low, high, squares, *_ = np.moveaxis(regions.spreads, -1, 0)
         weighted["intensity_min"], weighted["intensity_max"] = low, high
         weighted["intensity_std"] = np.sqrt(squares / counts[:, None])
     if powers.any():

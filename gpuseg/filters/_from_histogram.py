@@ -208,17 +208,23 @@ def renyientropy(counts, centers):
     return centers[min(int(index), counts.size - 1)]
 
 
+def _first(counts):
+    """The share of the first 1, 2, ... bins but the last, and their variance, in bins: a sum over
+    the bins, of which none is below 0 and none is lost in the square of a mean."""
+    grey, total = np.arange(counts.size, dtype=np.float64), np.cumsum(counts, dtype=np.float64)
+    some = np.maximum(total, np.finfo(np.float64).tiny)
+    middle = np.cumsum(counts * grey) / some
+    more = np.zeros(counts.size)
+    more[1:] = counts[1:] * (total[:-1] / some[1:]) * (grey[1:] - middle[:-1]) ** 2
+    return (total / total[-1])[:-1], (np.cumsum(more) / some)[:-1]
+
+
 def minerror(counts, centers):
     """Least overlap of the two normal distributions that the sides would come from."""
-    grey = np.arange(counts.size, dtype=np.float64)
-    p = counts / counts.sum()
-    totals = []
-    for weights in (p, p[::-1]):
-        sums = [np.cumsum(weights * grey**k)[:-1] for k in range(3)]
-        totals.append((sums[0], sums[2] / sums[0] - (sums[1] / sums[0]) ** 2))
-    (below, spread_below), (above, spread_above) = totals[0], (x[::-1] for x in totals[1])
+    (below, spread_below), (above, spread_above) = _first(counts), _first(counts[::-1])
+    above, spread_above = above[::-1], spread_above[::-1]
     # A side of one value has no spread to speak of; the paper leaves it out.
-    valid = (spread_below > 1e-9) & (spread_above > 1e-9)
+    valid = (spread_below > 0) & (spread_above > 0)
     if not valid.any():
         raise UndecidedError("minerror needs two values at least on each side of a threshold")
     with np.errstate(divide="ignore", invalid="ignore"):
