@@ -221,7 +221,7 @@ def check_folder(path: Path, *, force: bool, ours: Collection[str]) -> None:
     for name in sorted(os.listdir(path)):
         if name not in ours:
             raise RefusedOutput(
-                f"{shown(path)} holds {shown(name)}, which the demo did not write: "
+                f"{shown(path)} holds {shown(name)}, which gpuseg did not write: "
                 f"choose another folder"
             )
 

@@ -197,6 +197,28 @@ def demo(
 
 
 @app.command()
+def samples(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("gpuseg-samples"),
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write small images to try the commands on: bone, shale, cells, membranes, a scan."""
+    from . import _samples
+
+    with progress(_samples.FILES) as step:
+        rows = _samples.run(folder, force=force, step=step)
+    left = sorted(set(_samples.FILES) - {name for name, _, _ in rows})
+    if as_json:
+        print_json({"folder": str(folder), "files": [name for name, _, _ in rows],
+                    "left_out": left})  # fmt: skip
+        return
+    print_table(("file", "holds", "shows"), rows)
+    for name in left:
+        print(f"{name} is left out: it needs Zarr, pip install 'gpuseg[volume]'")
+    print(f"They are in {shown(folder)}.")
+
+
+@app.command()
 def bench(
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="About how long.")] = 45,
     as_json: Json = False,

@@ -592,7 +592,7 @@ def test_the_demo_writes_a_folder_that_holds_together(tmp_path):
     before = contents(tmp_path)
     assert "exists: pass --force" in failed("demo", "--output", out, code=2)
     (out / "mine.txt").write_text("mine")
-    assert "mine.txt, which the demo did not write" in failed(
+    assert "mine.txt, which gpuseg did not write" in failed(
         "demo", "--output", out, "--force", code=2
     )
     (out / "mine.txt").unlink()
@@ -632,6 +632,63 @@ def test_the_phantom_needs_hysteresis():
     low = middle + 2 * 1.4826 * np.median(np.abs(smooth - middle))
     kept = dice(apply_hysteresis_threshold(smooth, low, threshold_otsu(smooth)))
     assert kept > max(dice(smooth > t) for t in np.linspace(0.1, 0.6, 51)) > 0.8
+
+
+# --- the samples ------------------------------------------------------------------------------
+
+
+def test_samples_are_the_same_each_time_and_never_over_others(tmp_path):
+    from gpuseg import _samples
+
+    told = done("samples", tmp_path / "a")
+    done("samples", tmp_path / "b")
+    files = contents(tmp_path / "a")
+    names = [name for name in _samples.FILES if name != _samples.SCAN]
+    assert {name.split("/")[0] for name in files} >= set(names)
+    assert all(name in told for name in names)
+    for name in names:
+        assert files[name] == (tmp_path / "b" / name).read_bytes()
+        assert read(tmp_path / "a" / name).array.ndim == (3 if name in VOLUMES else 2)
+    assert sum(map(len, files.values())) < 4 << 20
+    assert "exists: pass --force" in failed("samples", tmp_path / "a", code=2)
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    said = failed("samples", tmp_path / "a", "--force", code=2)
+    assert "mine.txt, which gpuseg did not write" in said
+    (tmp_path / "a" / "mine.txt").unlink()
+    done("samples", tmp_path / "a", "--force")
+    assert {n: contents(tmp_path / "a")[n] for n in names} == {n: files[n] for n in names}
+
+
+VOLUMES = ("bone.tif", "stack.tif", "stack-masks.tif")
+
+
+def test_without_zarr_the_scan_is_left_out_and_that_is_told(tmp_path, monkeypatch):
+    from gpuseg import _samples
+
+    monkeypatch.setattr(_samples, "volumes_can_be_written", lambda: False)
+    told = done("samples", tmp_path / "a")
+    said = "scan.ome.zarr is left out: it needs Zarr, pip install 'gpuseg[volume]'"
+    assert said in " ".join(told.split())
+    assert not (tmp_path / "a" / "scan.ome.zarr").exists()
+
+
+def test_the_samples_are_what_the_readmes_lines_find_in_them():
+    from gpuseg import _samples
+    from gpuseg.metrics import dice
+
+    truth, _ = _samples.bone_pores()
+    options = _jobs.Options(method="hysteresis", low=70, high=110, opening=1, foreground="dark")
+    image = _samples.bone()
+    found = _jobs.segment(image, options).result
+    assert dice(truth, found) > 0.8
+    assert dice(truth, found) > dice(truth, image <= 70)
+    options = _jobs.Options(method="watershed", distance=8)
+    cells = _jobs.segment(_samples.cells(), options).result.max()
+    assert abs(cells - _samples.CELLS) <= 2
+    options = _jobs.Options(method="slic", segments=400, compactness=0.05, classes=3)
+    shares = np.bincount(_jobs.segment(_samples.shale(), options).result.ravel())
+    assert len(shares) == 3
+    assert shares.min() > 200
 
 
 # --- learning ---------------------------------------------------------------------------------
