@@ -454,7 +454,7 @@ def asnumpy(x):
 
 
 def returned(x, given):
-    """A result in the container of what was given: what is composed of other calls ends so."""
+    """A result as the kind of array that was given: what is composed of other calls ends so."""
     return x if is_cupy(given) or is_dask(x) else asnumpy(x)
 
 
@@ -502,8 +502,8 @@ def _out_of_memory(error: Exception) -> bool:
 def run(function: Callable, *args, **kwargs):
     """Run the namesake of a public function on the backend that `choose` picks.
 
-    Arrays go where that backend wants them, and results come back in the container that came in. Of
-    a Dask array the result is lazy.
+    Arrays go where that backend wants them, and a result comes back as what came in: NumPy or CuPy.
+    Of a Dask array the result is lazy.
     """
     arrays = args + tuple(kwargs.values()) if kwargs else args
     if "dask.array" in sys.modules and any(map(is_dask, arrays)):

@@ -294,7 +294,6 @@ def verify(
         if output.suffix.lower() not in (".csv", ".json"):
             raise RefusedOutput(f"{shown(output)}: a table must end in .csv or .json")
         check_output(output, force=force, sources=[input] if input else [])
-        _need("pandas")
     image = None if input is None else _images.read(input, max_bytes=max_bytes).array
     with progress([""] * verification.turns(functions, backend)) as step:
         found = verification.verify(functions, image=image, backends=backend, step=step)
@@ -660,7 +659,6 @@ def thresholds(
             raise RefusedOutput(f"{shown(figure)}: a figure must end in .png")
         check_output(figure, force=force, sources=[input])
         _need("matplotlib")
-    _need("pandas")
 
     from . import _images, filters
 

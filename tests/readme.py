@@ -1,8 +1,20 @@
-"""Makes the table of functions in README.md from the code: `python tests/readme.py` rewrites it."""
+"""Makes the table of functions in README.md from the code, and runs its code blocks.
+
+`python tests/readme.py` rewrites the table; `python tests/readme.py run` runs the blocks, in order
+and in an empty folder, whose extras are installed. A block says what it needs in a comment before
+it, ``<!-- needs: plot, unet -->``; one without such a comment runs on the base installation.
+"""
 
 import importlib.util
 import inspect
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 from gpuseg._backend import find
 from gpuseg._public import dispatched, functions
@@ -98,5 +110,83 @@ def updated() -> str:
     return before + START + table() + END + after
 
 
+# --- the code blocks --------------------------------------------------------------------------
+
+# What is imported where an extra is installed.
+EXTRAS = {
+    "plot": ("matplotlib", "jinja2"),
+    "unet": ("torch", "safetensors"),
+    "volume": ("dask", "distributed", "zarr", "ome_zarr", "h5py"),
+}
+_BLOCK = re.compile(
+    r"(?:<!-- (\w+): ([\w, ]+) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
+
+class Block(NamedTuple):
+    """A code block: its line in the README, its language, what it needs, its code."""
+
+    line: int
+    language: str
+    needs: tuple[str, ...]
+    code: str
+
+    def __str__(self) -> str:
+        return f"README.md:{self.line}: {self.language}, needs {', '.join(self.needs) or 'nothing'}"
+
+
+def blocks() -> list[Block]:
+    """Every code block, but for the two commands that set up an environment of their own."""
+    text, found = README.read_text(), []
+    for match in _BLOCK.finditer(text):
+        kind, value, language, code = match.groups()
+        if kind == "command":
+            continue
+        needs = tuple(value.split(", ")) if kind == "needs" else ()
+        found.append(Block(text[: match.start(4)].count("\n"), language, needs, code))
+    return found
+
+
+def installed() -> set[str]:
+    """The extras that are installed here."""
+    return {
+        extra
+        for extra, modules in EXTRAS.items()
+        if all(importlib.util.find_spec(name) for name in modules)
+    }
+
+
+def run(extras, wanted=lambda block: True, report=print) -> dict:
+    """Run the blocks that are wanted and need no other extras, in the folder where we are; return
+    the names that the Python blocks have made."""
+    names: dict = {}
+    paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    environment = os.environ | {"PATH": os.pathsep.join(paths)}
+    for block in blocks():
+        if not (wanted(block) and set(block.needs) <= set(extras)):
+            report(f"left out: {block}")
+            continue
+        start = time.perf_counter()
+        if block.language == "python":
+            exec(compile("\n" * block.line + block.code, README.name, "exec"), names)
+        else:
+            command = ["bash", "-euo", "pipefail", "-c", block.code]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise AssertionError(f"{block}\n{done.stdout}{done.stderr}")
+        report(f"ran in {time.perf_counter() - start:.1f} s: {block}")
+    return names
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments:
+        README.write_text(updated())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        run(installed())
+        os.chdir(README.parent)
+
+
 if __name__ == "__main__":
-    README.write_text(updated())
+    main(sys.argv[1:])

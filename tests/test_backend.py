@@ -403,12 +403,51 @@ class Capsule:
         return self.data.__dlpack_device__()
 
 
-@pytest.mark.parametrize("foreign", [Wrapped, Capsule, np.ndarray.tolist])
-def test_foreign_arrays_are_taken(foreign):
+def in_torch(x):
+    return pytest.importorskip("torch").from_numpy(x)
+
+
+def in_pandas(x):
+    return pytest.importorskip("pandas").DataFrame(x, columns=list("abcdefghi"))
+
+
+def in_xarray(x):
+    return pytest.importorskip("xarray").DataArray(x, dims=("y", "x"), coords={"y": range(9)})
+
+
+def in_zarr(x):
+    return pytest.importorskip("zarr").array(x, chunks=(4, 4))
+
+
+def in_hdf5(x):
+    file = pytest.importorskip("h5py").File("x.h5", "w", driver="core", backing_store=False)
+    return file.create_dataset("x", data=x)
+
+
+FOREIGN = [Wrapped, Capsule, np.ndarray.tolist, in_torch, in_pandas, in_xarray, in_zarr, in_hdf5]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_foreign_arrays_are_taken_and_numpy_comes_back(foreign):
     x = np.random.default_rng(0).random((9, 9))
     with gpuseg.using("cpu"):
-        result = gpuseg.filters.gaussian(foreign(x))
-        np.testing.assert_array_equal(result, gpuseg.filters.gaussian(x))
+        for function in (
+            gpuseg.filters.gaussian,
+            lambda x: gpuseg.filters.subtract_background(x, 2, return_background=True)[1],
+            lambda x: gpuseg.filters.apply_hysteresis_threshold(x, 0.4, 0.6),
+            lambda x: gpuseg.segmentation.kmeans(x, 2, random_state=0),
+            lambda x: gpuseg.morphology.opening(x, np.ones((3, 3), bool)),
+        ):
+            result, expected = function(foreign(x)), function(x)
+            assert type(result) is np.ndarray
+            assert result.dtype == expected.dtype
+            np.testing.assert_array_equal(result, expected)
+
+
+def test_dask_arrays_come_back_lazy():
+    da = pytest.importorskip("dask.array")
+    x = da.from_array(np.random.default_rng(0).random((9, 9)), chunks=5)
+    assert isinstance(gpuseg.filters.gaussian(x), da.Array)
 
 
 def test_import_gpuseg_imports_next_to_nothing():

@@ -207,8 +207,6 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
     ValueError
         A method is unknown or given twice, the image is empty, nothing is in the mask, or there
         is NaN and `nan` is ``'raise'``.
-    ImportError
-        pandas is not installed.
 
     Examples
     --------
@@ -220,9 +218,8 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
     ['method', 'value', 'foreground_fraction', 'otsu', 'mean', '2.75', '0.25', '1.0', 'otsu', \
 '2.00', '0.25', '1.0']
     """
-    from ..plot import extra
+    import pandas
 
-    pandas = extra("pandas")
     image = real_array(image)
     mask = mask_array(mask, image)
     option(nan, "nan", ("raise", "omit"))
@@ -698,8 +695,6 @@ def threshold_stability(
         its range, or a function for the noise returned another shape.
     UndecidedError
         The method cannot decide on an undisturbed image.
-    ImportError
-        pandas is not installed.
 
     References
     ----------
@@ -715,9 +710,8 @@ def threshold_stability(
     >>> firm.summary[["kind", "trials", "dice_worst", "acceptable"]].to_string(index=False).split()
     ['kind', 'trials', 'dice_worst', 'acceptable', 'model', '20', '1.0', '1.0']
     """
-    from ..plot import extra
+    import pandas
 
-    pandas = extra("pandas")
     samples = [] if samples is None else sequence(samples, "samples", "images")
     in_memory(threshold_stability, image, *samples)
     images = [real_array(image)] + [real_array(x, f"samples[{i}]") for i, x in enumerate(samples)]

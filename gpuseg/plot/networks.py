@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .figures import extra, finished, new_figure
+from .figures import finished, new_figure
 
 __all__ = ["show_history"]
 
@@ -46,7 +46,8 @@ def show_history(history, *, measures=("loss", "dice"), figsize: tuple[float, fl
     >>> [axes.get_ylabel() for axes in show_history(table, measures=["loss"]).axes]
     ['loss']
     """
-    pandas = extra("pandas")
+    import pandas
+
     if not isinstance(history, pandas.DataFrame):
         raise TypeError(f"history must be a pandas.DataFrame, got {type(history).__name__}")
     measures = [measures] if isinstance(measures, str) else list(measures)

@@ -700,5 +700,5 @@ def _labels(likely, threshold, dtype):
 
 
 def _given(made, out, image):
-    """In the container that came in."""
+    """As the kind of array that came in."""
     return made if out is not None or not is_cupy(image) else array_namespace(image).asarray(made)
