@@ -135,6 +135,46 @@ def finite_inside(x, mask, name: str = "image"):
         raise ValueError(f"{error} within the mask") from None
 
 
+# Between these float32 holds the squares of what is compared, and sums of them.
+_MODERATE = -60, 60
+
+
+def moderate(x, mask=None):
+    """An array of finite numbers, divided by a power of two where float32 could not hold the
+    squares of its values, and the exponent of that power. What a mask leaves out is not looked at,
+    and 0 where anything is divided; an axis more than the mask's holds channels."""
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4 or (is_dask(x) and x.dtype.itemsize < 8):
+        return x, 0
+    exponent = _exponent(x)
+    if mask is not None and exponent is not None:
+        inside = mask if mask.ndim == x.ndim else mask[..., None]
+        x = (np if is_dask(mask) else array_namespace(x)).where(inside, x, x.dtype.type(0))
+        exponent = _exponent(x)
+    if exponent is None:
+        return x, 0
+    # In two steps: one factor may be too great for float64.
+    half = exponent // 2
+    x = x.astype(np.float64) * 2.0**-half * 2.0 ** (half - exponent)
+    return x, exponent
+
+
+def _exponent(x) -> int | None:
+    """The exponent of the greatest magnitude; None where it is moderate."""
+    low, high = x.min(), x.max()
+    if is_dask(x):
+        import dask
+
+        low, high = dask.compute(low, high)
+    exponent = math.frexp(max(abs(float(low)), abs(float(high))))[1]
+    return None if _MODERATE[0] < exponent < _MODERATE[1] or low == high == 0 else exponent
+
+
+def times_power(x, exponent: int):
+    """Numbers times a power of two, infinite where that is beyond float64."""
+    with np.errstate(over="ignore"):
+        return np.ldexp(x, exponent) if exponent else x
+
+
 def footprint_array(x, image, name: str = "footprint"):
     """A small array of finite numbers with as many axes as an image."""
     if is_dask(x):

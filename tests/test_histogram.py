@@ -177,9 +177,20 @@ def test_ranges_that_leave_little_room_for_bins(backend, dtype, values):
         assert np.abs(image.astype(float) - center).min() <= half * 1.01
 
 
-def test_a_range_beyond_float64_is_refused(backend):
-    with pytest.raises(ValueError, match="spans more than float64 can hold"):
-        histogram(np.array([-1.7e308, 1.7e308]))
+def test_a_range_beyond_float64_is_counted(backend):
+    counts, centers = histogram(np.array([-1.7e308, 0, 1.7e308]), 4)
+    assert counts.tolist() == [1, 0, 1, 1]
+    np.testing.assert_allclose(centers / 1.7e308, [-0.75, -0.25, 0.25, 0.75])
+
+
+@pytest.mark.parametrize("low", [0.0, 1.0, -3e-320, 1e300])
+def test_neighbouring_numbers_have_a_bin_each(backend, low):
+    values = [low]
+    for _ in range(4):
+        values.append(np.nextafter(values[-1], np.inf))
+    counts, centers = histogram(np.array([values[0], values[1], values[1], values[4]]))
+    assert counts.tolist() == [1, 2, 0, 0, 1]
+    assert centers.tolist() == values
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, bool])

@@ -4,6 +4,7 @@ Foreground is what lies above a threshold, and a threshold is the centre of a bi
 """
 
 import inspect
+import itertools
 from fractions import Fraction
 
 import naive
@@ -636,3 +637,113 @@ def test_undecided_is_both_errors_of_scikit_image():
     assert issubclass(UndecidedError, RuntimeError)
     assert issubclass(UndecidedError, ValueError)
     assert public.UndecidedError is UndecidedError
+
+
+# --- the answer does not depend on the unit and the zero of the values
+
+
+SCALED = {
+    "two peaks": lambda rng: np.concatenate(
+        [rng.normal(0.2, 0.03, 3000), rng.normal(0.7, 0.1, 600)]
+    ),
+    "two values": lambda rng: (rng.random(3600) < 0.1).astype(float),
+    "a background of one value": lambda rng: np.where(rng.random(3600) < 0.2, rng.random(3600), 0),
+    "an outlier": lambda rng: np.append(rng.normal(0.5, 0.1, 3599), 100.0),
+    "a long tail": lambda rng: rng.exponential(1, 3600),
+}
+EVERY = [name for name in filters.comparison.METHODS] + ["multiotsu"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("case", SCALED)
+def test_a_threshold_follows_scale_and_offset(backend, rng, case, name):
+    threshold = getattr(filters, f"threshold_{name}")
+
+    def found(**given):
+        try:
+            return np.asarray(threshold(**given), np.float64)
+        except UndecidedError:
+            return None
+
+    image = SCALED[case](rng).reshape(60, 60)
+    wanted = found(image=image)
+    for dtype, factor, offset in (
+        (np.float64, 1 / 3, 0),
+        (np.float64, 1e3, -5e2),
+        (np.float64, 2, 1e6),
+        (np.float64, 1e-300, 0),
+        (np.float64, 1e300 / image.max(), 0),
+        (np.float32, 1e-30, 0),
+        (np.float32, 1e30, 0),
+        (np.float32, 1, 10),
+    ):
+        values = (image * factor + offset).astype(dtype)
+        value = found(image=values)
+        assert (value is None) == (wanted is None), (dtype, factor, offset)
+        if value is None:
+            continue
+        width = (float(values.max()) - float(values.min())) / 256
+        assert (values.min() <= value).all()
+        assert (value <= values.max()).all()
+        # In bins: squares of such values would not be numbers.
+        off = np.abs((value - offset) / width - wanted * (factor / width)).max()
+        assert off <= 1.01, (dtype, factor, offset)
+        if not (name == "li" and case in {"an outlier", "a long tail"}):  # finer bins than those
+            off = np.abs(found(hist=filters.histogram(values)) - value).max()
+            assert off <= 1.01 * width, ("hist", dtype, factor, offset)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("low", [0, -3, 7.5])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_li_of_two_values_is_scikit_images(dtype, low, share):
+    """Where the background is one value, scikit-image ends at the mean: its logarithm is of 0."""
+    image = np.where(np.arange(1000) < 1000 * share, low, low + 0.7).astype(dtype).reshape(20, 50)
+    wanted = skimage.filters.threshold_li(image.astype(np.float64))
+    assert abs(filters.threshold_li(image) - wanted) <= np.ptp(image) / 256
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_multiotsu_is_the_exhaustive_optimum(rng, classes):
+    centers = np.arange(12)
+
+    def within(thresholds, counts):
+        """The squares of the distances from the mean of each class, added up."""
+        sides = np.digitize(centers, thresholds, right=True)
+        total = 0.0
+        for side in range(classes):
+            weights, values = counts[sides == side], centers[sides == side]
+            if not weights.sum():
+                return np.inf
+            mean = np.average(values, weights=weights)
+            total += (weights * (values - mean) ** 2).sum()
+        return total
+
+    for _ in range(30):
+        counts = rng.integers(0, 50, 12) * (rng.random(12) < 0.8)
+        counts[[0, -1]] = rng.integers(1, 500, 2)
+        if np.count_nonzero(counts) < classes:
+            continue
+        found = filters.threshold_multiotsu(hist=(counts, centers), classes=classes)
+        candidates = itertools.combinations(centers[:-1], classes - 1)
+        best = min(within(candidate, counts) for candidate in candidates)
+        assert within(found, counts) == pytest.approx(best, rel=1e-6)
+        if classes == 2:
+            assert found[0] == filters.threshold_otsu(hist=(counts, centers))
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-310, 1e300])
+def test_values_at_the_ends_of_float64_have_thresholds(backend, rng, scale):
+    grey = np.concatenate([rng.integers(0, 40, 300), rng.integers(90, 130, 100)])
+    for name in EVERY:
+        threshold = getattr(filters, f"threshold_{name}")
+        message = ""
+        try:
+            found = np.asarray(threshold((grey * scale).reshape(20, 20)), np.float64)
+        except UndecidedError as error:
+            message = str(error)
+        assert "constant" not in message
+        if message:
+            continue
+        assert ((grey * scale).min() <= found).all()
+        assert (found <= (grey * scale).max()).all()

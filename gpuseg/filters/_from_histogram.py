@@ -7,6 +7,8 @@ it does the arithmetic, so that the value is its own.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 
@@ -17,6 +19,57 @@ class UndecidedError(RuntimeError, ValueError):
     """
 
 
+# Centres between these, and no farther from zero than so many times their span, are taken as they
+# come, to scikit-image's last digit: it works in float32, and squares them.
+_SPANS = 1e-15, 1e15
+_FAR = 64
+
+
+def ordinary(first: float, last: float) -> bool:
+    """Whether scikit-image's arithmetic serves for values between these."""
+    span = last / 2 - first / 2  # the distance between two great numbers can overflow
+    return _SPANS[0] < 2 * span < _SPANS[1] and max(abs(first), abs(last)) <= _FAR * 2 * span
+
+
+def _conditioned(method):
+    """A method whose answer does not depend on the unit and the zero of the values.
+
+    Centres that are far from zero for their span, or very large or small, are counted from the
+    first and scaled by a power of two, which changes no bin that is found.
+    """
+
+    @functools.wraps(method)
+    def decide(counts, centers, **options):
+        if ordinary(float(centers[0]), float(centers[-1])):
+            return method(counts, centers, **options)
+        units, _ = in_units(centers, centers[0])
+        found = method(counts, units, **options)
+        return centers[np.searchsorted(units, found)]
+
+    return decide
+
+
+def in_units(centers, lowest):
+    """Distances from `lowest` in float64, times a power of two: the last from 0.5 to 1.
+
+    Also the exponent of the power that gives the distances back.
+    """
+    if centers.dtype.kind in "iu":
+        distances = (centers - centers.dtype.type(lowest)).astype(np.float64)
+        exponent = 0
+    else:
+        # Halves first: the distance between two great numbers can overflow.
+        distances = centers.astype(np.float64) / 2 - float(lowest) / 2
+        exponent = 1
+        if 0 < distances[-1] < 1e-290:  # a half may be too small for float64
+            distances, exponent = centers.astype(np.float64) - float(lowest), 0
+    power = int(np.frexp(distances[-1])[1])
+    # In two steps: one factor may be too great for float64.
+    half = -power // 2
+    return np.ldexp(np.ldexp(distances, half), -power - half), exponent + power
+
+
+@_conditioned
 def otsu(counts, centers):
     from skimage.filters import threshold_otsu
 
@@ -30,11 +83,16 @@ def yen(counts, centers):
         return threshold_yen(hist=(counts, centers))
 
 
-def isodata(counts, centers, *, return_all=False):
+@_conditioned
+def _all_isodata(counts, centers):
     from skimage.filters import threshold_isodata
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = threshold_isodata(hist=(counts, centers), return_all=True)
+        return threshold_isodata(hist=(counts, centers), return_all=True)
+
+
+def isodata(counts, centers, *, return_all=False):
+    found = _all_isodata(counts, centers)
     if return_all:
         return found
     if not found.size:
@@ -71,12 +129,65 @@ def _peaks(heights):
 
 
 def multiotsu(counts, centers, *, classes):
-    from skimage.filters import threshold_multiotsu
+    """The thresholds of most variance between the classes; of equal ones, the lowest."""
+    used = np.flatnonzero(counts)
+    if used.size < classes:
+        raise UndecidedError(
+            f"the histogram has {used.size} different values for {classes} classes"
+        )
+    if classes == 2:
+        return np.array([otsu(counts, centers)])
+    # Empty bins divide nothing: a threshold at the last bin before them is the lowest of equals.
+    weights = counts[used] / counts.sum()
+    units, _ = in_units(centers, centers[0])
+    units = units[used]
+    units = units - (weights * units).sum()
+    below = np.concatenate(([0.0], np.cumsum(weights)))
+    moments = np.concatenate(([0.0], np.cumsum(weights * units)))
 
-    values = int(np.count_nonzero(counts))
-    if values < classes:
-        raise UndecidedError(f"the histogram has {values} different values for {classes} classes")
-    return threshold_multiotsu(hist=(counts / counts.sum(), centers), classes=classes)
+    def between(start, stops):
+        """What the class of the values from `start` to before each of `stops` adds."""
+        return (moments[stops] - moments[start]) ** 2 / (below[stops] - below[start])
+
+    # gain[i]: the most that the values from i on can give in so many classes; `ends` says where
+    # the first of these ends.
+    count = used.size
+    gain = np.full(count + 1, -np.inf)
+    gain[:count] = (moments[-1] - moments[:count]) ** 2 / (below[-1] - below[:count])
+    ends = []
+    for _ in range(classes - 1):
+        gain, end = _best_ends(gain, between, count)
+        ends.append(end)
+    places, at = [], 0
+    for end in reversed(ends):
+        at = end[at]
+        places.append(used[at - 1])
+    return centers[np.array(places)]
+
+
+def _best_ends(rest, between, count: int):
+    """For each start, the best end of one more class before the `rest`, and what that gives.
+
+    The best ends ascend with the starts (the variance within a class satisfies the quadrangle
+    inequality), so half of the search ends at the answer for the start in the middle.
+    """
+    gain, end = np.full(count + 1, -np.inf), np.zeros(count + 1, np.int64)
+    waiting = [(0, count - 1, 1, count)]
+    while waiting:
+        first, last, low, high = waiting.pop()
+        if first > last:
+            continue
+        middle = (first + last) // 2
+        stops = np.arange(max(low, middle + 1), high + 1)
+        totals = between(middle, stops) + rest[stops]
+        best = int(np.argmax(totals))
+        gain[middle], end[middle] = totals[best], stops[best]
+        if np.isneginf(gain[middle]):  # too few values are left for the classes
+            waiting.append((first, middle - 1, low, high))
+            continue
+        waiting.append((first, middle - 1, low, end[middle]))
+        waiting.append((middle + 1, last, end[middle], high))
+    return gain, end
 
 
 def triangle(counts, centers):
@@ -94,12 +205,25 @@ def triangle(counts, centers):
 
 
 def li(counts, centers, *, lowest, tolerance, initial_guess=None, iter_callback=None):
-    """Fixed point of the cross entropy of values counted from `lowest`, as the first guess is."""
-    values = np.asarray(centers - lowest, np.float64)
+    """Fixed point of the cross entropy of values counted from `lowest`, as the first guess is.
+
+    It ends, as in scikit-image, where the background is the lowest value alone.
+    """
+    values, exponent = in_units(centers, lowest)
+    if abs(exponent) < 64:  # to scikit-image's last digit, which the logarithms decide
+        values, exponent = np.ldexp(values, exponent), 0
     moments = counts * values
-    guess = moments.sum() / counts.sum() if initial_guess is None else initial_guess
+    tolerance = np.ldexp(tolerance, -exponent)
+    if initial_guess is None:
+        guess = moments.sum() / counts.sum()
+    else:
+        guess = np.ldexp(initial_guess, -exponent)
+
+    def in_grey(guess):
+        return lowest + np.ldexp(guess, exponent)
+
     report = iter_callback or (lambda value: None)
-    report(guess + lowest)
+    report(in_grey(guess))
     # Rounding can make the iteration swing between two neighbours for ever: a value that comes
     # again is the end.
     seen, last = set(), np.inf
@@ -114,12 +238,13 @@ def li(counts, centers, *, lowest, tolerance, initial_guess=None, iter_callback=
         if mean_back == 0:
             break
         guess = (mean_back - mean_fore) / (np.log(mean_back) - np.log(mean_fore))
-        report(guess + lowest)
-    return guess + lowest
+        report(in_grey(guess))
+    return in_grey(guess)
 
 
 def mean(counts, centers):
-    return (counts * centers).sum() / counts.sum()
+    # Shares first: the sum of great values can overflow.
+    return (counts / counts.sum() * centers).sum()
 
 
 def intermodes(counts, centers):

@@ -174,9 +174,9 @@ def _rounded_down(values: np.ndarray, dtype) -> np.ndarray:
 def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256):
     """Compare the automatic thresholds of an image in a table.
 
-    The values come from one histogram, and are what each function gives on its own; only Li's and
-    the mean of a floating-point image may differ from it by a bin, as on their own they work with
-    finer bins, or none. The fractions come from one pass that counts the elements above each
+    The values come from one histogram, and are what each function gives on its own (Li's of a
+    floating-point image has finer bins of its own); only the mean of such an image may differ from
+    it by a bin. The fractions come from one pass that counts the elements above each
     value, so they are exact for floating point too.
 
     Parameters
@@ -277,7 +277,10 @@ def _decide(image, there, methods=None, *, mask=None, nan="raise", nbins=256) ->
     decided = []
     for name, function, ours in resolved:
         try:
-            if ours:
+            if name == "li" and ours and image.dtype.kind == "f":
+                # It tells apart what lies within one of these bins.
+                value = function(there, mask=mask, nan=nan)
+            elif ours:
                 value = function(hist=hist)
             else:
                 whole = mask is None or bool(mask.all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, run
@@ -17,6 +19,10 @@ LI_BINS = 2048
 # Where the mean of its background lies within so few bins, the lowest are divided again.
 LI_COARSE = 64
 LI_REFINEMENTS = 4
+
+# Floats below this are scaled up to be divided into bins.
+_SMALL = 1e-290
+_SCALE = 2.0**500
 
 _NAN = 'image holds NaN; pass nan="omit" to leave it out'
 _INFINITE = "image holds infinite values, which have no bin and no mean; mask them"
@@ -71,10 +77,21 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     >>> histogram(np.array([3, 5, 5], dtype=np.uint8))
     (array([1, 0, 2]), array([3, 4, 5]))
     """
+    counts, bins = _counted(image, nbins, mask, nan)
+    if isinstance(bins, Bins):
+        # Where numbers are few, two bins can have the same of them in the middle.
+        centers, first = np.unique(bins.centers, return_index=True)
+        return np.add.reduceat(counts, first), centers
+    return counts, bins
+
+
+def _counted(image, nbins, mask, nan):
+    """Counts with the `Bins` of floats, or with the value of each bin."""
     image = real_array(image)
     nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     option(nan, "nan", ("raise", "omit"))
     mask = mask_array(mask, image)
+    image = _at_most_float64(image)
     counts, bins = run(histogram, image, nbins, mask=mask)
     if counts is None and np.isnan(bins[0]) and nan == "omit":
         mask = _not_nan(image, mask)
@@ -82,12 +99,15 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     if counts is None:
         return _one_bin(image, mask, *bins)
     counts = asnumpy(counts)
-    if np.ndim(bins) == 0:
-        whole = np.int64 if bins + counts.size <= 2**63 else np.uint64
-        return counts, np.arange(counts.size, dtype=whole) + whole(bins)
-    bins = asnumpy(bins)
-    # Halves first: the sum of two great edges can overflow.
-    return counts, bins[:-1] / 2 + bins[1:] / 2
+    if isinstance(bins, Bins):
+        return counts, bins
+    whole = np.int64 if bins + counts.size <= 2**63 else np.uint64
+    return counts, np.arange(counts.size, dtype=whole) + whole(bins)
+
+
+def _at_most_float64(image):
+    wide = image.dtype.kind == "f" and image.dtype.itemsize > 8
+    return image.astype(np.float64) if wide else image
 
 
 def _not_nan(image, mask):
@@ -107,23 +127,60 @@ def _one_bin(image, mask, low, high):
     return np.array([size]), np.array([low])
 
 
-def bin_edges(low, high, nbins: int, dtype):
-    """Edges of `nbins` equal bins, as `numpy.histogram` lays them, or more apart.
+@dataclass(frozen=True)
+class Bins:
+    """Edges between which ``(value - origin) * factor`` is counted, and the middle of each bin.
+
+    For nearly all images `origin` is 0 and `factor` is 1. The others are those whose numbers are
+    too great or too small for differences and ratios of them to be numbers, and those that span a
+    few neighbouring numbers. The factor is a power of two, so that it changes no digit.
+    """
+
+    edges: np.ndarray
+    centers: np.ndarray
+    origin: float = 0.0
+    factor: float = 1.0
+
+    def place(self, values):
+        """Values as the edges see them."""
+        if self.origin == 0 and self.factor == 1:
+            return values
+        return (values.astype(np.float64) - self.origin) * self.factor
+
+
+def lay_bins(low, high, nbins: int, dtype) -> Bins:
+    """`nbins` equal bins, as `numpy.histogram` lays them.
 
     Where float32 numbers lie too far apart for so many bins, the edges are float64; where float64
-    numbers do so, there are fewer bins.
+    numbers do so, there are fewer bins, each with as many numbers.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         edges = np.linspace(low, high, nbins + 1, dtype=dtype)
         if edges.dtype == np.float32 and (np.diff(edges) > 0).all():
-            return edges
-        low, high = np.float64(low), np.float64(high)
-        span = high - low
-    if np.isinf(span):
-        raise ValueError(f"image spans more than float64 can hold, from {low:g} to {high:g}")
-    step = 8 * np.spacing(max(abs(low), abs(high)))
-    bins = max(1, min(nbins, int(span / step), int(min(span, 1e-300) * 1e308)))
-    return np.linspace(low, high, bins + 1)
+            return Bins(edges, edges[:-1] / 2 + edges[1:] / 2)
+    low, high = np.float64(low), np.float64(high)
+    apart = np.spacing(max(abs(low), abs(high)))
+    factor = power_of_two(low, high)
+    bottom, top = low * factor, high * factor
+    if top - bottom >= 8 * nbins * (apart * factor):
+        edges = np.linspace(bottom, top, nbins + 1)
+        return Bins(edges, (edges[:-1] / 2 + edges[1:] / 2) / factor, 0.0, factor)
+    # Differences of so near neighbours are exact.
+    apart = np.spacing(min(abs(low), abs(high))) * factor
+    numbers = round((high - low) * factor / apart) + 1
+    each = -(-numbers // nbins)
+    firsts = np.arange(-(-numbers // each)) * each
+    middles = np.minimum(firsts + (each - 1) // 2, numbers - 1) * apart
+    edges = np.append(firsts, firsts[-1] + each) * apart
+    return Bins(edges, low + middles / factor, low, factor)
+
+
+def power_of_two(low, high) -> float:
+    """What makes float64 numbers near the ends of the type ones to count with; 1 for others."""
+    greatest = max(abs(low), abs(high))
+    if greatest > 2.0**1000:
+        return 2.0**-64
+    return 2.0**600 if greatest < 2.0**-900 else 1.0
 
 
 def _histogram_of(image, nbins, hist, mask, nan):
@@ -157,7 +214,7 @@ def _merged(counts, centers, nbins: int):
     if counts.size <= nbins:
         return counts, centers
     counts, edges = np.histogram(centers, nbins, weights=counts)
-    return counts, (edges[:-1] + edges[1:]) / 2
+    return counts, edges[:-1] / 2 + edges[1:] / 2
 
 
 def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", merge=False, **options):
@@ -950,17 +1007,55 @@ def threshold_li(
     counts, centers = _histogram_of(image, LI_BINS, hist, mask, nan)
     if counts.size == 1:
         return _constant(image, hist, centers)
-    exact = hist is not None or centers.dtype.kind in "iu"
-    lowest = centers[0] if exact else centers[0] - (centers[1] - centers[0]) / 2
+    whole = centers.dtype.kind in "iu"
+    binned = hist is None and not whole
+    lowest = centers[0]
+    if binned:
+        image = real_array(image)
+        mask = mask_array(mask, image)
+        if nan == "omit" and image.dtype.kind == "f":
+            mask = _not_nan(image, mask)
+        counts, centers, lowest = _from_lowest(counts, centers, image, mask)
     options = {
         "lowest": lowest,
         "initial_guess": _li_guess(initial_guess, image, mask, centers, lowest),
-        "tolerance": (0.5 if exact else 0.0) if tolerance is None else tolerance,
+        "tolerance": 0.5 if whole else 0.0,
     }
-    if not exact:
+    if tolerance is not None:
+        options["tolerance"] = float(tolerance)
+    if binned:
         counts, centers = _li_refined(image, mask, counts, centers, options)
     value = _from_histogram.li(counts, centers, iter_callback=iter_callback, **options)
-    return value if exact else centers.dtype.type(value)
+    if whole:
+        # Beyond 2**53 float64 has no room for all integers, and rounds out of the range.
+        far = max(abs(int(centers[0])), abs(int(centers[-1]))) > 2**53
+        return np.float64(value) if not far else _whole_between(value, centers)
+    return centers.dtype.type(value)
+
+
+def _whole_between(value, centers):
+    return centers.dtype.type(min(max(int(value), int(centers[0])), int(centers[-1])))
+
+
+def _from_lowest(counts, centers, image, mask):
+    """The bins with one more before them, for what is the lowest value itself.
+
+    Means are counted from it: a background of one value has the mean 0, whatever the bins.
+    """
+    from .comparison import count_above
+
+    lowest = centers.dtype.type(_extreme(image, mask))
+    above, _ = count_above(image, np.array([lowest], image.dtype), mask)
+    there = counts.sum() - above[0]
+    counts = np.concatenate(([there], counts))
+    counts[1] -= there
+    return counts, np.concatenate(([lowest], centers)), lowest
+
+
+def _extreme(image, mask):
+    """The lowest value that counts."""
+    values = image if mask is None else array_namespace(image).where(mask, image, np.inf)
+    return asnumpy(values.min())[()]
 
 
 def _li_guess(guess, image, mask, centers, lowest):
@@ -988,21 +1083,27 @@ def _li_refined(image, mask, counts, centers, options):
     The method takes logarithms of means counted from the lowest value: a few bright voxels must
     not decide how finely the others are told apart.
     """
-    image = real_array(image)
-    mask = mask_array(mask, image)
+    lowest = options["lowest"]
     for _ in range(LI_REFINEMENTS):
         value = _from_histogram.li(counts, centers, **options)
         below = centers <= value
-        end = centers.dtype.type(options["lowest"] + LI_COARSE * (centers[1] - centers[0]))
-        if not below.any() or np.average(centers[below], weights=counts[below]) >= end:
+        width = centers[2] - centers[1] if centers.size > 2 else centers[1] - centers[0]
+        end = centers.dtype.type(min(float(lowest) + LI_COARSE * float(width), float(centers[-1])))
+        reached = centers[1:] - width / 2 <= value
+        if not counts[1:][reached].any():
+            break  # the background is the lowest value
+        shares = counts[below] / counts[below].sum()
+        if (shares * centers[below]).sum() >= end:
             break
         there = image < end
-        found, finer = histogram(image, LI_BINS, mask=there if mask is None else there & mask)
+        there = there if mask is None else there & mask
+        found, finer = histogram(image, LI_BINS, mask=there)
         above = centers > end
-        counts = np.concatenate((found, counts[above]))
-        centers = np.concatenate((finer, centers[above]))
         if finer.size == 1:
             break
+        found, finer, _ = _from_lowest(found.astype(np.float64), finer, image, there)
+        counts = np.concatenate((found, counts[above]))
+        centers = np.concatenate((finer, centers[above]))
     return counts, centers
 
 
@@ -1073,4 +1174,8 @@ def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
         value = asnumpy(run(threshold_mean, image, mask=mask))[()]
     if xp.isinf(inside).any():
         raise ValueError(_INFINITE)
-    return value
+    if np.isfinite(value):
+        return value
+    # The sum is beyond the range of the type, the mean is not.
+    share = asnumpy(run(threshold_mean, image.astype(np.float64) * 2.0**-64, mask=mask))[()]
+    return image.dtype.type(share * 2.0**64)

@@ -14,10 +14,12 @@ from .._checks import (
     flags,
     integer,
     mask_array,
+    moderate,
     number,
     option,
     per_axis,
     real_array,
+    times_power,
 )
 from .._contracts import Exact, SamePartition, contract
 
@@ -138,6 +140,7 @@ def kmeans(
     init = _centers(init, n_clusters, pixels, ("k-means++", "random"))
     max_iter = integer(max_iter, "max_iter", at_least=1)
     tol = number(tol, "tol", at_least=0)
+    pixels, init, exponent = _moderate(pixels, init)
     found = run(
         kmeans,
         **pixels,
@@ -147,7 +150,15 @@ def kmeans(
         max_iter=max_iter,
         tol=tol,
     )
-    return KMeansResult(*found) if return_result else found[0]
+    if not return_result:
+        return found[0]
+    found = KMeansResult(*found)
+    if not exponent:
+        return found
+    return found._replace(
+        centers=times_power(found.centers, _powers(pixels, exponent)),
+        inertia=times_power(found.inertia, 2 * exponent),
+    )
 
 
 def kmeans_part(work, image, *args, **pixels):
@@ -247,6 +258,7 @@ def gaussian_mixture(
     )
     option(covariance_type, "covariance_type", ("full", "diag"))
     init = _centers(init, n_components, pixels, ("kmeans",))
+    pixels, init, exponent = _moderate(pixels, init)
     found = run(
         gaussian_mixture,
         **pixels,
@@ -259,7 +271,16 @@ def gaussian_mixture(
         reg_covar=number(reg_covar, "reg_covar", at_least=0),
         probabilities=return_result,
     )
-    return GaussianMixtureResult(*found) if return_result else found[0]
+    if not return_result:
+        return found[0]
+    found = GaussianMixtureResult(*found)
+    if not exponent:
+        return found
+    powers = _powers(pixels, exponent)
+    both = powers[:, None] + powers if covariance_type == "full" else 2 * powers
+    return found._replace(
+        means=times_power(found.means, powers), covariances=times_power(found.covariances, both)
+    )
 
 
 def _pixels(image, count, name, spatial_weight, features, channel_axis, mask) -> dict:
@@ -285,6 +306,27 @@ def _pixels(image, count, name, spatial_weight, features, channel_axis, mask) ->
         "weights": weights,
         "mask": mask,
     }
+
+
+def _moderate(pixels: dict, init):
+    """The same pixels and first centers where float32 can hold their squares, and the exponent of
+    the power of two that was divided by."""
+    image, exponent = moderate(pixels["image"], pixels["mask"])
+    if not exponent:
+        return pixels, init, 0
+    weights = tuple(float(times_power(w, -exponent)) for w in pixels["weights"])
+    pixels = pixels | {"image": image, "weights": weights}
+    if not isinstance(init, str):
+        init = times_power(init, -_powers(pixels, exponent))
+    return pixels, init, exponent
+
+
+def _powers(pixels: dict, exponent: int):
+    """The exponent for each column: channels and position are in grey values, features are not."""
+    features = pixels["features"]
+    count = 0 if features is None else features.shape[-1]
+    channels, axes = pixels["image"].shape[-1], len(pixels["weights"])
+    return np.array([exponent] * channels + [0] * count + [exponent] * axes)
 
 
 def _features(features, shape, mask):

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import filters, morphology
 from .._backend import array_namespace, asarray, returned
-from .._checks import finite_array, in_memory, integer, number, option
+from .._checks import finite_array, in_memory, integer, moderate, number, option, times_power
 from .._contracts import SamePartition, contract
 from ..filters.comparison import ascending_thresholds
 from ..measure import label
@@ -96,7 +96,11 @@ def guarded_threshold(
     sigma = float(number(sigma, "sigma", above=0))
     min_seed_size = integer(min_seed_size, "min_seed_size", at_least=1)
 
-    smooth = filters.gaussian(asarray(image), sigma, preserve_range=True)
+    there, exponent = moderate(asarray(image))
+    thresholds = times_power(thresholds, -exponent)
+    if guard_threshold is not None:
+        guard_threshold = float(times_power(guard_threshold, -exponent))
+    smooth = filters.gaussian(there, sigma, preserve_range=True)
     edges = filters.sobel(smooth)
     seeds = filters.apply_thresholds(smooth, thresholds).astype(np.int32) + 1
     near = _near_edges(smooth, edges, seeds, guard, guard_threshold, sigma)

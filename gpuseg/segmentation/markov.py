@@ -15,10 +15,12 @@ from .._checks import (
     flags,
     integer,
     mask_array,
+    moderate,
     number,
     option,
     real_array,
     shown,
+    times_power,
 )
 from .._contracts import Exact, contract
 
@@ -161,7 +163,7 @@ def markov_random_field(
     option(model, "model", ("gaussian",))
     option(method, "method", ("icm", "annealing"))
     mask = mask_array(mask, image[..., 0])
-    image = finite_inside(image, mask)
+    image, exponent = moderate(finite_inside(image, mask), mask)
     start = None
     if number(init_sigma, "init_sigma", at_least=0):
         start = _smoothed(image, init_sigma, mask)
@@ -181,7 +183,12 @@ def markov_random_field(
         random_state=integer(random_state, "random_state", at_least=0, at_most=2**31 - 1),
         everything=return_result,
     )
-    return MarkovResult(*found) if return_result else found[0]
+    if not return_result:
+        return found[0]
+    found = MarkovResult(*found)
+    return found._replace(
+        means=times_power(found.means, exponent), stds=times_power(found.stds, exponent)
+    )
 
 
 def markov_part(work, image, *args):

@@ -18,6 +18,7 @@ from .._checks import (
     integer,
     integer_array,
     mask_array,
+    moderate,
     not_negative,
     number,
     option,
@@ -25,6 +26,7 @@ from .._checks import (
     real_array,
     sequence,
     several,
+    times_power,
 )
 from .._contracts import Exact, contract
 
@@ -352,6 +354,8 @@ def merge_superpixels(
     threshold = np.inf if threshold is None else number(threshold, "threshold", at_least=0)
     least = 1 if n_segments is None else integer(n_segments, "n_segments", at_least=1)
     option(criterion, "criterion", ("mean", "boundary"))
+    image, exponent = moderate(image)
+    threshold = times_power(float(threshold), -exponent)
     return run(
         merge_superpixels,
         labels,

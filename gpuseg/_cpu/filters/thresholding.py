@@ -9,7 +9,7 @@ PIECE = 2**22
 
 
 def histogram(image, nbins, *, mask):
-    """Counts and the edges or first value of the bins; see the public layer."""
+    """Counts and the bins or the value of the first; see the public layer."""
     dtype = countable(image[:0]).dtype
     if dtype.kind in "iu" and dtype.itemsize == 1:
         # All 256 bins cost no more than those between the extremes, and spare the search for them.
@@ -26,10 +26,12 @@ def histogram(image, nbins, *, mask):
         parts = (kernel.integer_histogram_cpu(part, bins.start, len(bins))
                  for part in pieces(image, mask))  # fmt: skip
         return sum(parts), bins.start
-    edges = guessable(bins)
-    parts = (kernel.float_histogram_cpu(part.astype(edges.dtype, copy=False), edges)
-             for part in pieces(image, mask))  # fmt: skip
-    return sum(parts), bins
+    return sum(count_floats(part, bins) for part in pieces(image, mask)), bins
+
+
+def count_floats(values, bins):
+    edges = guessable(bins.edges)
+    return kernel.float_histogram_cpu(bins.place(values).astype(edges.dtype, copy=False), edges)
 
 
 def pieces(image, mask):
@@ -69,8 +71,8 @@ def trimmed(counts, low):
 
 
 def choose_bins(low, high, nbins, dtype):
-    """A range of integer values, or the edges of bins, or the extremes if no bins can be laid."""
-    from ...filters.thresholding import MOST_INTEGER_BINS, bin_edges
+    """A range of integer values, or bins of floats, or the extremes if no bins can be laid."""
+    from ...filters.thresholding import MOST_INTEGER_BINS, lay_bins
 
     if dtype.kind in "iu":
         low, high = int(low), int(high)
@@ -79,7 +81,7 @@ def choose_bins(low, high, nbins, dtype):
         low, high, dtype = np.float64(low), np.float64(high), np.float64
     if not (np.isfinite(low) and np.isfinite(high)) or low == high:
         return low, high
-    return bin_edges(low, high, nbins, dtype)
+    return lay_bins(low, high, nbins, dtype)
 
 
 def guessable(edges):

@@ -28,10 +28,10 @@ def histogram(image, nbins, *, mask):
         counts = xp.zeros(len(bins), np.uint64)
         kernel.integer_histogram_cuda(values, counts, bins.start, stream)
         return _on_host(counts), bins.start
-    edges = guessable(bins)
+    edges = guessable(bins.edges)
     counts = xp.zeros(edges.size - 1, np.uint64)
     binned = kernel.binning(edges)
-    kernel.float_histogram_cuda(values, xp.asarray(edges), counts, binned, stream)
+    kernel.float_histogram_cuda(bins.place(values), xp.asarray(edges), counts, binned, stream)
     return _on_host(counts), bins
 
 

@@ -28,7 +28,7 @@ def histogram(image, nbins, *, mask):
         return None, bins
     if isinstance(bins, range):
         return sum(_each(_integer_counts, blocks, bins.start, len(bins))), bins.start
-    return sum(_each(_float_counts, blocks, whole.guessable(bins))), bins
+    return sum(_each(_float_counts, blocks, bins)), bins
 
 
 def threshold_mean(image, *, mask):
@@ -66,12 +66,10 @@ def _integer_counts(image, mask, low, bins):
     return sum(counts, np.zeros(bins, np.int64))
 
 
-def _float_counts(image, mask, edges):
+def _float_counts(image, mask, bins):
     parts = [part for part in whole.pieces(image, mask) if part.size]
-    counts = [
-        kernel.float_histogram_cpu(part.astype(edges.dtype, copy=False), edges) for part in parts
-    ]
-    return sum(counts, np.zeros(len(edges) - 1, np.int64))
+    counts = [whole.count_floats(part, bins) for part in parts]
+    return sum(counts, np.zeros(bins.edges.size - 1, np.int64))
 
 
 def _sum(image, mask):
