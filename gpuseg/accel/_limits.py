@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..filters._from_histogram import ordinary
-
 from .._cpu.morphology import settled
+from ..filters._from_histogram import ordinary
 
 
 def _bins(image, given) -> str:
