@@ -110,7 +110,7 @@ def test_the_surface_of_a_ball_has_its_area_and_volume(backend):
 @pytest.mark.parametrize("kind", ["?", "u1", ">u2", "f8"])
 def test_surfaces_are_those_of_scikit_image(backend, rng, kind):
     volume = rng.integers(0, 2 if kind == "?" else 50, (6, 7, 8)).astype(kind)
-    level = 0.5 if kind == "?" else 25
+    level = 0.5 if kind == "?" else 24.5  # at values that are the level it leaves holes
     expected = skimage.measure.marching_cubes(volume.astype(volume.dtype.newbyteorder("=")), level)
     for ours, theirs in zip(marching_cubes(np.asfortranarray(volume), level), expected):
         assert np.array_equal(ours, theirs)

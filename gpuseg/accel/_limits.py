@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._cpu.morphology import settled
-from ..filters._from_histogram import ordinary
-
 
 def _bins(image, given) -> str:
     if image.dtype == bool:
@@ -20,6 +17,8 @@ def _bins(image, given) -> str:
     if given.get("nbins", 256) < 2:
         return "scikit-image has rules of its own for a single bin"
     if image.dtype.kind == "f" or image.dtype.itemsize > 1:
+        from ..filters._from_histogram import ordinary
+
         low, high = float(image.min()), float(image.max())
         if image.dtype.kind == "f" and low == high:
             return "scikit-image has rules of its own for constant images"
@@ -119,6 +118,8 @@ def _holes(image, given) -> str:
 
 
 def _opened(image, given) -> str:
+    from .._cpu.morphology import settled  # loads Numba
+
     footprint = given.get("footprint")
     parts = footprint if isinstance(footprint, list | tuple) else [(footprint, 1)]
     if footprint is None:

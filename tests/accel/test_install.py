@@ -317,3 +317,17 @@ def test_an_error_of_a_script_is_its_own(tmp_path):
     assert done.returncode == 1
     assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
     assert accel("no_such_script.py", cwd=tmp_path).returncode != 0
+
+
+def test_what_decides_about_a_call_does_not_load_numba():
+    """It takes half a second, which a script of small images never earns back."""
+    code = """
+        import sys
+        import gpuseg.accel
+        gpuseg.accel.install()
+        import numpy, skimage.filters
+        skimage.filters.threshold_otsu(numpy.eye(8))
+        from gpuseg.accel import _limits
+        assert "numba" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
