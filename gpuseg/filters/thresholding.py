@@ -77,16 +77,6 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     >>> histogram(np.array([3, 5, 5], dtype=np.uint8))
     (array([1, 0, 2]), array([3, 4, 5]))
     """
-    counts, bins = _counted(image, nbins, mask, nan)
-    if isinstance(bins, Bins):
-        # Where numbers are few, two bins can have the same of them in the middle.
-        centers, first = np.unique(bins.centers, return_index=True)
-        return np.add.reduceat(counts, first), centers
-    return counts, bins
-
-
-def _counted(image, nbins, mask, nan):
-    """Counts with the `Bins` of floats, or with the value of each bin."""
     image = real_array(image)
     nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     option(nan, "nan", ("raise", "omit"))
@@ -100,7 +90,9 @@ def _counted(image, nbins, mask, nan):
         return _one_bin(image, mask, *bins)
     counts = asnumpy(counts)
     if isinstance(bins, Bins):
-        return counts, bins
+        # Where numbers are few, two bins can have the same of them in the middle.
+        centers, first = np.unique(bins.centers, return_index=True)
+        return np.add.reduceat(counts, first), centers
     whole = np.int64 if bins + counts.size <= 2**63 else np.uint64
     return counts, np.arange(counts.size, dtype=whole) + whole(bins)
 
