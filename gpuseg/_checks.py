@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
+import sys
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 
@@ -90,6 +93,39 @@ def real_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = N
     if x.size == 0:
         raise ValueError(f"{name} is empty: shape {x.shape}")
     return x
+
+
+def not_colours(
+    function,
+    image,
+    hist=None,
+    *,
+    ndim: int | None = 3,
+    instead: str = "turn it into grey values first",
+) -> None:
+    """Warn the caller of a public function that takes a picture of colours for a volume.
+
+    Only that function itself may ask, and only the caller's code is told: neither another function
+    of gpuseg, nor the command line, whose readers know of colours, nor `gpuseg.accel`, which leaves
+    to scikit-image what it warns of. An `ndim` of None means three axes or more.
+    """
+    shape = getattr(image, "shape", None) or ()
+    if isinstance(image, list | tuple):
+        # What is not rectangular is refused by the check that follows.
+        with contextlib.suppress(ValueError):
+            shape = np.shape(image)
+    if hist is not None or len(shape) < 3 or shape[-1] not in (3, 4):
+        return
+    if ndim not in (None, len(shape)):
+        return
+    caller = sys._getframe(2)
+    if (caller.f_globals.get("__package__") or "").partition(".")[0] == __package__:
+        return
+    warnings.warn(
+        f"{function.__name__} takes an image of shape {tuple(shape)} for a volume, but it looks "
+        f"like a picture of {shape[-1]} colours; if it is one, {instead}",
+        stacklevel=3,
+    )
 
 
 def finite_array(x, name: str = "image", *, ndim: int | tuple[int, ...] | None = None):

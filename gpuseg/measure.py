@@ -16,6 +16,7 @@ from ._checks import (
     integer,
     integer_array,
     mask_array,
+    not_colours,
     number,
     option,
     per_axis,
@@ -56,6 +57,11 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     TypeError, ValueError
         For an array that is not of real numbers or is empty, or a connectivity out of range.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     NaN is refused: it is equal to no label. Infinities are labels like others.
@@ -89,6 +95,7 @@ def label(label_image, background=None, return_num=False, connectivity=None):
     """
     flags(return_num=return_num)
     label_image = without_nan(label_image, "label_image")
+    not_colours(label, label_image, instead="turn each colour into a number first")
     ndim = label_image.ndim
     if connectivity is None:
         connectivity = ndim

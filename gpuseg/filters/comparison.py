@@ -14,6 +14,7 @@ from .._checks import (
     in_memory,
     integer,
     mask_array,
+    not_colours,
     number,
     option,
     real_array,
@@ -208,6 +209,11 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
         A method is unknown or given twice, the image is empty, nothing is in the mask, or there
         is NaN and `nan` is ``'raise'``.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     Examples
     --------
     >>> import numpy as np
@@ -221,6 +227,7 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
     import pandas
 
     image = real_array(image)
+    not_colours(compare_thresholds, image, ndim=None)
     mask = mask_array(mask, image)
     option(nan, "nan", ("raise", "omit"))
     there = asarray(image)  # once, for the histogram and the counts
@@ -327,6 +334,11 @@ def try_all_threshold(image, figsize=(8, 5), verbose=True):
     ImportError
         matplotlib is not installed.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     Examples
     --------
     >>> import matplotlib, numpy as np
@@ -342,6 +354,7 @@ def try_all_threshold(image, figsize=(8, 5), verbose=True):
     pyplot = extra("matplotlib.pyplot")
     figsize = checked_figsize(figsize)
     image = real_array(image, ndim=(2, 3))
+    not_colours(try_all_threshold, image)
     decided = _decide(image, asarray(image))
     shown = asnumpy(image if image.ndim == 2 else image[image.shape[0] // 2])
 
@@ -460,6 +473,11 @@ def threshold_by_objects(
         An argument is out of its range; the image is empty, or holds NaN and `nan` is
         ``'raise'``.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     Each candidate costs one labelling. The component tree [1]_ gives the objects of all
@@ -488,6 +506,7 @@ def threshold_by_objects(
     (44, 2, 1.0)
     """
     image = real_array(image)
+    not_colours(threshold_by_objects, image, ndim=None)
     smallest, largest = _window(size)
     count = None if count is None else integer(count, "count", at_least=1)
     option(method, "method", ("balanced", "fraction", "count"))
@@ -699,6 +718,11 @@ def threshold_stability(
     UndecidedError
         The method cannot decide on an undisturbed image.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] L. R. Dice, "Measures of the amount of ecologic association between species", Ecology
@@ -718,6 +742,8 @@ def threshold_stability(
     samples = [] if samples is None else sequence(samples, "samples", "images")
     in_memory(threshold_stability, image, *samples)
     images = [real_array(image)] + [real_array(x, f"samples[{i}]") for i, x in enumerate(samples)]
+    for x in images:
+        not_colours(threshold_stability, x, ndim=None)
     name, function, _ = _resolve(method)
     realizations = integer(realizations, "realizations", at_least=2)
     acceptable = number(acceptable, "acceptable", at_least=0, at_most=1)

@@ -8,7 +8,16 @@ import math
 import numpy as np
 
 from .._backend import array_namespace, is_cupy, is_dask, run
-from .._checks import as_array, bool_array, flags, in_order, integer, number, real_array
+from .._checks import (
+    as_array,
+    bool_array,
+    flags,
+    in_order,
+    integer,
+    not_colours,
+    number,
+    real_array,
+)
 from .._contracts import Exact, contract
 
 
@@ -40,6 +49,11 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
         If `image` is not an array of real numbers or is empty; if `low` or `high` is not a number
         or an array that fits, or is NaN; if `low` is above `high`; if `connectivity` is out of
         range.
+
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
 
     See Also
     --------
@@ -76,6 +90,7 @@ def apply_hysteresis_threshold(image, low, high, *, connectivity=1, packed=False
     """
     flags(packed=packed)
     image = real_array(image)
+    not_colours(apply_hysteresis_threshold, image)
     connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     given = low, high
     low, high = _threshold(low, "low", image), _threshold(high, "high", image)

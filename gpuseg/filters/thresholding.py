@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, run
-from .._checks import MOST_BINS, as_array, flags, integer, mask_array, number, option, real_array
+from .._checks import (
+    MOST_BINS,
+    as_array,
+    flags,
+    integer,
+    mask_array,
+    not_colours,
+    number,
+    option,
+    real_array,
+)
 from .._contracts import Close, Exact, contract
 from . import _from_histogram
 from ._from_histogram import UndecidedError
@@ -262,6 +272,11 @@ def threshold_otsu(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] N. Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions
@@ -275,6 +290,7 @@ def threshold_otsu(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     >>> threshold_otsu(image)
     np.int64(12)
     """
+    not_colours(threshold_otsu, image, hist, ndim=None)
     return _decide(_from_histogram.otsu, image, nbins, hist, mask, nan, constant="value")
 
 
@@ -307,6 +323,11 @@ def threshold_yen(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] J.C. Yen, F.J. Chang, S. Chang, "A new criterion for automatic multilevel thresholding",
@@ -320,6 +341,7 @@ def threshold_yen(image=None, nbins=256, *, hist=None, mask=None, nan="raise"):
     >>> threshold_yen(image)
     np.int64(12)
     """
+    not_colours(threshold_yen, image, hist, ndim=None)
     return _decide(_from_histogram.yen, image, nbins, hist, mask, nan)
 
 
@@ -356,6 +378,11 @@ def threshold_isodata(
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] T.W. Ridler, S. Calvard, "Picture thresholding using an iterative selection method", IEEE
@@ -371,6 +398,7 @@ def threshold_isodata(
     np.int64(26)
     """
     flags(return_all=return_all)
+    not_colours(threshold_isodata, image, hist, ndim=None)
     return _decide(_from_histogram.isodata, image, nbins, hist, mask, nan, return_all=return_all)
 
 
@@ -409,6 +437,11 @@ def threshold_minimum(
     UndecidedError
         If the histogram gives the method nothing to decide by (a constant image, one peak).
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] J.M.S. Prewitt, M.L. Mendelsohn, "The analysis of cell images", Annals of the New York
@@ -422,6 +455,7 @@ def threshold_minimum(
     >>> threshold_minimum(image)
     np.int64(4)
     """
+    not_colours(threshold_minimum, image, hist, ndim=None)
     return _decide(
         _from_histogram.minimum,
         image,
@@ -463,6 +497,11 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] G.W. Zack, W.E. Rogers, S.A. Latt, "Automatic measurement of sister chromatid exchange
@@ -477,6 +516,7 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_triangle(image)
     np.int64(13)
     """
+    not_colours(threshold_triangle, image, hist, ndim=None)
     return _decide(_from_histogram.triangle, image, nbins, hist, mask, nan, constant="value")
 
 
@@ -512,6 +552,11 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     UndecidedError
         If the histogram gives the method nothing to decide by (a constant image, one peak).
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] J.M.S. Prewitt, M.L. Mendelsohn, "The analysis of cell images", Annals of the New York
@@ -525,6 +570,7 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_intermodes(image)
     np.int64(4)
     """
+    not_colours(threshold_intermodes, image, hist, ndim=None)
     return _decide(
         _from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error", merge=True
     )
@@ -560,6 +606,11 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] L.K. Huang, M.J.J. Wang, "Image thresholding by minimizing the measures of fuzziness",
@@ -573,6 +624,7 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
     >>> threshold_huang(image)
     np.int64(12)
     """
+    not_colours(threshold_huang, image, hist, ndim=None)
     return _decide(_from_histogram.huang, image, nbins, hist, mask, nan, merge=True)
 
 
@@ -606,6 +658,11 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] J.N. Kapur, P.K. Sahoo, A.K.C. Wong, "A new method for gray-level picture thresholding
@@ -620,6 +677,7 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_maxentropy(image)
     np.int64(12)
     """
+    not_colours(threshold_maxentropy, image, hist, ndim=None)
     return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan, merge=True)
 
 
@@ -655,6 +713,11 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     UndecidedError
         If the histogram gives the method nothing to decide by (a constant image, one peak).
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     The criterion is evaluated at every bin, as in the paper; ImageJ and ITK follow it from the
@@ -673,6 +736,7 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_minerror(image)
     np.int64(12)
     """
+    not_colours(threshold_minerror, image, hist, ndim=None)
     return _decide(
         _from_histogram.minerror, image, nbins, hist, mask, nan, constant="error", merge=True
     )
@@ -710,6 +774,11 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     UndecidedError
         If the histogram gives the method nothing to decide by (a constant image, one peak).
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] W.H. Tsai, "Moment-preserving thresholding: a new approach", Computer Vision, Graphics,
@@ -723,6 +792,7 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     >>> threshold_moments(image)
     np.int64(12)
     """
+    not_colours(threshold_moments, image, hist, ndim=None)
     return _decide(
         _from_histogram.moments, image, nbins, hist, mask, nan, constant="error", merge=True
     )
@@ -758,6 +828,11 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] W. Doyle, "Operations useful for similarity-invariant pattern recognition", Journal of
@@ -771,6 +846,7 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     >>> threshold_percentile(image)
     np.int64(12)
     """
+    not_colours(threshold_percentile, image, hist, ndim=None)
     return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan, merge=True)
 
 
@@ -804,6 +880,11 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] P. Sahoo, C. Wilkins, J. Yeager, "Threshold selection using Renyi's entropy", Pattern
@@ -817,6 +898,7 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
     >>> threshold_renyientropy(image)
     np.int64(12)
     """
+    not_colours(threshold_renyientropy, image, hist, ndim=None)
     return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan, merge=True)
 
 
@@ -850,6 +932,11 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] A.G. Shanbhag, "Utilization of information measure as a means of image thresholding",
@@ -863,6 +950,7 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     >>> threshold_shanbhag(image)
     np.int64(12)
     """
+    not_colours(threshold_shanbhag, image, hist, ndim=None)
     return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan, merge=True)
 
 
@@ -899,6 +987,11 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     UndecidedError
         If the histogram has fewer different values than `classes`.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     scikit-image ignores `nbins` for integer images, and searches up to 65 536 bins of a 16-bit
@@ -917,6 +1010,7 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     >>> threshold_multiotsu(np.array([1, 1, 2, 7, 7, 8, 20, 21, 22], dtype=np.uint8))
     array([2, 8])
     """
+    not_colours(threshold_multiotsu, image, hist, ndim=None)
     classes = integer(classes, "classes", at_least=2)
     nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
@@ -969,6 +1063,11 @@ def threshold_li(
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     For integer images the value is scikit-image's. A floating-point image is taken as a histogram
@@ -992,6 +1091,7 @@ def threshold_li(
     >>> round(float(threshold_li(image)), 2)
     18.74
     """
+    not_colours(threshold_li, image, hist, ndim=None)
     if tolerance is not None:
         number(tolerance, "tolerance", at_least=0)
     if iter_callback is not None and not callable(iter_callback):
@@ -1134,6 +1234,11 @@ def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
         For an image that is no array of real numbers, is empty, holds infinities, or NaN with
         ``nan="raise"``; for a `mask` of another shape or a `hist` that is none.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes or more and the last has length 3 or 4, as that of colours has.
+
     References
     ----------
     .. [1] C.A. Glasbey, "An analysis of histogram-based thresholding algorithms", CVGIP: Graphical
@@ -1146,6 +1251,7 @@ def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
     >>> threshold_mean(np.array([1, 2, 6]))
     np.float64(3.0)
     """
+    not_colours(threshold_mean, image, hist, ndim=None)
     option(nan, "nan", ("raise", "omit"))
     if hist is not None:
         return _from_histogram.mean(*_histogram_of(None, 1, hist, None, nan))

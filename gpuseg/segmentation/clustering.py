@@ -15,6 +15,7 @@ from .._checks import (
     integer,
     mask_array,
     moderate,
+    not_colours,
     number,
     option,
     per_axis,
@@ -106,6 +107,12 @@ def kmeans(
         For an image that is no array of real numbers, is empty or holds NaN or infinity within
         the mask, more clusters than different pixels, and any other argument out of its range.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has, and
+        `channel_axis` is None.
+
     Notes
     -----
     Lloyd's algorithm, as in scikit-learn, with the same rules: a cluster that loses all its pixels
@@ -136,6 +143,8 @@ def kmeans(
            [0, 0, 1]], dtype=int32)
     """
     flags(return_result=return_result)
+    if channel_axis is None:
+        not_colours(kmeans, image, instead="pass channel_axis=-1")
     pixels = _pixels(image, n_clusters, "n_clusters", spatial_weight, features, channel_axis, mask)
     init = _centers(init, n_clusters, pixels, ("k-means++", "random"))
     max_iter = integer(max_iter, "max_iter", at_least=1)
@@ -223,6 +232,12 @@ def gaussian_mixture(
     TypeError, ValueError
         As for `kmeans`.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has, and
+        `channel_axis` is None.
+
     Notes
     -----
     NaN and infinity are refused, but where a mask leaves them out.
@@ -253,6 +268,8 @@ def gaussian_mixture(
     array([0.9, 0.1])
     """
     flags(return_result=return_result)
+    if channel_axis is None:
+        not_colours(gaussian_mixture, image, instead="pass channel_axis=-1")
     pixels = _pixels(
         image, n_components, "n_components", spatial_weight, features, channel_axis, mask
     )

@@ -6,7 +6,16 @@ import numpy as np
 
 from .. import filters, morphology
 from .._backend import array_namespace, asarray, returned
-from .._checks import finite_array, in_memory, integer, moderate, number, option, times_power
+from .._checks import (
+    finite_array,
+    in_memory,
+    integer,
+    moderate,
+    not_colours,
+    number,
+    option,
+    times_power,
+)
 from .._contracts import SamePartition, contract
 from ..filters.comparison import ascending_thresholds
 from ..measure import label
@@ -65,6 +74,11 @@ def guarded_threshold(
         For an image that holds NaN or infinity, thresholds that are none or do not ascend, any
         other argument out of range, and where no pixel is left to grow from.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     Beside image and result it needs up to 60 bytes a pixel on the CPU (the watershed's queue and
@@ -88,6 +102,7 @@ def guarded_threshold(
     """
     in_memory(guarded_threshold, image)
     image = finite_array(image, ndim=(2, 3))
+    not_colours(guarded_threshold, image)
     thresholds = ascending_thresholds(thresholds)
     option(guard, "guard", ("gradient", "laplacian"))
     option(grow, "grow", ("watershed", "nearest"))

@@ -7,7 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from .._backend import run
-from .._checks import as_array, bool_array, flags, in_order, integer, number, option, real_array
+from .._checks import (
+    as_array,
+    bool_array,
+    flags,
+    in_order,
+    integer,
+    not_colours,
+    number,
+    option,
+    real_array,
+)
 from .._contracts import Exact, contract
 
 
@@ -73,6 +83,11 @@ def hysteresis(
         For an `image` that is no array of real numbers or is empty, thresholds that are no numbers
         or of which `low` is above `high`, and any other argument out of its range.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     See Also
     --------
     gpuseg.filters.apply_hysteresis_threshold : steps 1, 3 and 5 alone, in one pass.
@@ -98,6 +113,7 @@ def hysteresis(
     """
     flags(return_steps=return_steps)
     image = real_array(image)
+    not_colours(hysteresis, image)
     option(foreground, "foreground", ("bright", "dark"))
     low, high = (number(t, name, finite=False) for t, name in ((low, "low"), (high, "high")))
     in_order(low, high)

@@ -16,6 +16,7 @@ from .._checks import (
     integer,
     mask_array,
     moderate,
+    not_colours,
     number,
     option,
     real_array,
@@ -116,6 +117,12 @@ def markov_random_field(
         more classes than different pixels, a class without pixels at the start, and any argument
         out of its range.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has, and
+        `channel_axis` is None.
+
     Notes
     -----
     Pixels are visited as the fields of a checkerboard, all of one colour at once. Costs are
@@ -153,6 +160,7 @@ def markov_random_field(
     flags(return_result=return_result)
     image = real_array(image)
     if channel_axis is None:
+        not_colours(markov_random_field, image, instead="pass channel_axis=-1")
         image = image[..., None]
     else:
         there = axis(channel_axis, "channel_axis", image.ndim)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, is_dask, run
-from .._checks import integer, number, option, real_array
+from .._checks import integer, not_colours, number, option, real_array
 from .._contracts import Exact, contract
 
 _CRITERIA = ("range", "std", "variance")
@@ -241,6 +241,11 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
         For an image that holds NaN or infinity, or is not 2-D or 3-D; a threshold that is negative,
         NaN or no number; sizes that are not powers of two.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     `criterion` ``'range'`` splits as MATLAB's ``qtdecomp`` does, whose threshold for images of
@@ -281,6 +286,7 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
     array([0., 1., 5., 1., 2., 3., 9.])
     """
     image = real_array(image, ndim=(2, 3))
+    not_colours(quadtree, image)
     if max(image.shape) >= 2**31:
         raise ValueError(f"image must be under 2**31 pixels along each axis, got {image.shape}")
     threshold = number(threshold, "threshold", at_least=0)

@@ -19,6 +19,7 @@ from .._checks import (
     integer_array,
     mask_array,
     moderate,
+    not_colours,
     not_negative,
     number,
     option,
@@ -108,6 +109,12 @@ def slic(
         For an image that is neither 2-D nor 3-D beside its channels, or holds NaN or infinity
         within the mask; a mask of another shape or that selects nothing; and numbers out of range.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has, and
+        `channel_axis` is None.
+
     Notes
     -----
     As `skimage.segmentation.slic`, with these differences.
@@ -155,6 +162,7 @@ def slic(
     image = real_array(image)
     xp = array_namespace(image)
     if channel_axis is None:
+        not_colours(slic, image, instead="pass channel_axis=-1")
         image = image[None]
     else:
         image = xp.moveaxis(image, axis(channel_axis, "channel_axis", image.ndim), 0)
@@ -408,6 +416,11 @@ def superpixel_classes(
         As for `slic` and `gpuseg.filters.apply_thresholds`, and unless one of `thresholds` and
         `n_classes` is given.
 
+    Warns
+    -----
+    UserWarning
+        If the image has three axes and the last has length 3 or 4, as that of colours has.
+
     Notes
     -----
     NaN and infinity are refused, but where a mask leaves them out.
@@ -430,6 +443,7 @@ def superpixel_classes(
     if (thresholds is None) == (n_classes is None):
         raise ValueError("superpixel_classes needs either thresholds or n_classes")
     there = asarray(real_array(image, ndim=(2, 3)))
+    not_colours(superpixel_classes, there)
     mask = mask_array(mask, there)
     labels = slic(there, n_segments, compactness, sigma=sigma, mask=mask, channel_axis=None)
     if mask is not None:
