@@ -119,8 +119,10 @@ def explain(function, *args, **kwargs) -> Explanation:
     ...     gpuseg.explain(gpuseg.filters.gaussian, np.zeros((8, 8))).backend
     'cpu'
     """
+    from ._checks import shown  # imports NumPy
+
     if not hasattr(function, "contract"):
-        raise TypeError(f"function must be a public function of gpuseg, got {function!r}")
+        raise TypeError(f"function must be a public function of gpuseg, got {shown(function)}")
     name, values = name_of(function), (*args, *kwargs.values())
     size = size_of(values)
     if not any(map(_is_array, values)):

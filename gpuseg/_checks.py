@@ -18,6 +18,7 @@ from ._backend import array_namespace, asnumpy, is_cupy, is_dask, no_dask_form
 MOST_AXES = 8
 # In voxels: no image is a hundredth of this long along an axis.
 MOST_SIGMA = 1_000_000
+MOST_FACTOR = 1_000_000
 MOST_WINDOW = 65_535
 MOST_BINS = 1 << 24
 MOST_TERMS = 1_000_000

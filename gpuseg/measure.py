@@ -21,6 +21,7 @@ from ._checks import (
     option,
     per_axis,
     real_array,
+    shown,
     without_nan,
 )
 from ._contracts import Close, Exact, contract
@@ -207,8 +208,9 @@ def regionprops_table(
             )
         if intensity_image.dtype == np.float16:
             intensity_image = intensity_image.astype(np.float32)
+    flags(cache=cache)
     if not isinstance(separator, str):
-        raise TypeError(f"separator must be a string, got {separator!r}")
+        raise TypeError(f"separator must be a string, got {shown(separator)}")
     if spacing is not None:
         spacing = tuple(map(float, per_axis(spacing, "spacing", ndim, above=0)))
     extra = _extra_properties(extra_properties, intensity_image is not None)
@@ -217,7 +219,7 @@ def regionprops_table(
         label_image,
         intensity_image,
         _properties(properties, extra, ndim, intensity_image is not None, spacing),
-        cache=bool(cache),
+        cache=cache,
         separator=separator,
         extra_properties=extra,
         spacing=spacing,
@@ -236,12 +238,12 @@ def _properties(names, extra, ndim: int, has_image: bool, spacing) -> tuple[str,
     from skimage.measure import _regionprops as known  # takes long to import
 
     if isinstance(names, str) or not hasattr(names, "__iter__"):
-        raise TypeError(f"properties must be a sequence of names, got {names!r}")
+        raise TypeError(f"properties must be a sequence of names, got {shown(names)}")
     names = tuple(names)
     own = {function.__name__ for function in extra}
     for given in names:
         if not isinstance(given, str):
-            raise TypeError(f"properties must be names, got {given!r}")
+            raise TypeError(f"properties must be names, got {shown(given)}")
         name = known.PROPS.get(given, given)
         if name not in known.COL_DTYPES and name not in own:
             close = difflib.get_close_matches(name, known.COL_DTYPES, 1)
@@ -264,11 +266,13 @@ def _extra_properties(functions, has_image: bool) -> tuple:
     if functions is None:
         return ()
     if not hasattr(functions, "__iter__"):
-        raise TypeError(f"extra_properties must be a sequence of functions, got {functions!r}")
+        raise TypeError(f"extra_properties must be a sequence of functions, got {shown(functions)}")
     functions = tuple(functions)
     for function in functions:
         if not callable(function) or not hasattr(function, "__name__"):
-            raise TypeError(f"extra_properties must be functions with a name, got {function!r}")
+            raise TypeError(
+                f"extra_properties must be functions with a name, got {shown(function)}"
+            )
         needed = [
             p
             for p in inspect.signature(function).parameters.values()

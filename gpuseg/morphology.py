@@ -17,6 +17,7 @@ from ._checks import (
     option,
     place,
     real_array,
+    shown,
     without_nan,
 )
 from ._contracts import Exact, contract
@@ -40,9 +41,20 @@ _MODES = ("reflect", "constant", "nearest", "mirror", "wrap", "max", "min", "ign
 def _checked(image, footprint, mode):
     image = real_array(image)
     option(mode, "mode", _MODES)
-    if footprint is not None and not isinstance(footprint, tuple | list):
+    if isinstance(footprint, tuple | list):
+        footprint = tuple(_part(part, image) for part in footprint)
+        if not footprint:
+            raise ValueError("footprint must hold at least one (array, times) pair, got none")
+    elif footprint is not None:
         footprint = footprint_array(footprint, image)
     return image, footprint
+
+
+def _part(part, image):
+    """One of a sequence of footprints, and how many times it is applied."""
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        raise TypeError(f"footprint must be a sequence of (array, times) pairs, got {shown(part)}")
+    return footprint_array(part[0], image), integer(part[1], "footprint", at_least=0)
 
 
 def _held(cval, dtype):

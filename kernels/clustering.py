@@ -89,6 +89,7 @@ def _nearest_range(start, stop, values, centers, unroll, labels, distances):
 @njit(nogil=True, cache=True)
 def _nearest(piece, centers, unroll, total, best, index):
     best[:] = np.inf
+    index[:] = 0  # the first of equals, where every distance overflows
     for j in range(centers.shape[0]):
         if len(unroll) > 0:
             _compare_unrolled(piece, centers[j], np.int32(j), unroll, best, index)

@@ -666,3 +666,16 @@ def test_parents_are_scikit_learns():
         assert issubclass(ours, theirs)
         assert ours().get_params() == theirs().get_params()
     assert Pipeline.__module__ == "sklearn.pipeline"
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow encountered")
+@pytest.mark.parametrize("features", [1, 5, 20])
+def test_centers_beyond_all_distances(backend, features):
+    """Every distance overflows to infinity: they are equal, and the first of equals is nearest."""
+    X = np.linspace(0, 1, 40 * features, dtype=np.float32).reshape(40, features)
+    centers = np.full((8, features), -np.finfo(np.float32).max, np.float32)
+    labels, squares = nearest_centers(X, centers)
+    assert (labels == 0).all()
+    assert np.isinf(squares).all()
+    labels = lloyd(X, centers[None], 5, 0)[0]
+    assert 0 <= labels.min() <= labels.max() < 8

@@ -751,6 +751,8 @@ def threshold_stability(
     disturb = {"model": _disturbance(noise, "noise"), "worst case": _disturbance(worst, "worst")}
     if not samples and not any(disturb.values()):
         raise ValueError("give noise, worst or samples: there is nothing to compare with")
+    if random_state is not None and not isinstance(random_state, np.random.Generator):
+        random_state = integer(random_state, "random_state", at_least=0)
     rng = np.random.default_rng(random_state)
 
     images = [asnumpy(x) for x in images]

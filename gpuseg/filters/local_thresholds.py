@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._backend import run
-from .._checks import MOST_WINDOW, integer, number, option, per_axis, real_array, shown
+from .._checks import MOST_SIGMA, MOST_WINDOW, integer, number, option, per_axis, real_array, shown
 from .._contracts import Close, contract
 from .smoothing import MODES, gaussian
 
@@ -67,7 +67,10 @@ def threshold_local(
     if (method == "generic") != callable(param):
         raise ValueError(f"param must be a function for method='generic', got {shown(param)}")
     if method == "gaussian":
-        sigma = tuple((b - 1) / 6 for b in block) if param is None else param
+        if param is None:
+            sigma = tuple((b - 1) / 6 for b in block)
+        else:
+            sigma = per_axis(param, "param", image.ndim, at_least=0, at_most=MOST_SIGMA)
         return gaussian(image, sigma, mode=mode, cval=cval, preserve_range=True) - offset
     return run(threshold_local, image, block, method, mode=mode, param=param, cval=cval) - offset
 

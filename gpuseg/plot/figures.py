@@ -153,7 +153,7 @@ def curve_figure(
     figure = new_figure(figsize, (8, 1 + 1.8 * len(curves)))
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (name, values) in zip(axes, curves.items(), strict=True):
-        values = asnumpy(real_array(values, f"curve {name!r}"))
+        values = asnumpy(real_array(values, f"curves[{name!r}]"))
         if values.shape != x.shape:
             raise ValueError(f"curve {name!r} must have shape {x.shape}, got {values.shape}")
         ax.plot(x, values, marker=".", markersize=4, linewidth=1)

@@ -12,7 +12,17 @@ import numpy as np
 
 from .. import metrics
 from .._backend import asnumpy
-from .._checks import axis, bool_array, flags, integer, number, option, real_array, same_shape
+from .._checks import (
+    axis,
+    bool_array,
+    flags,
+    integer,
+    number,
+    option,
+    real_array,
+    same_shape,
+    sequence,
+)
 from .figures import AS_IT_IS, draw_image, finished, grey, label_of, new_figure, printable
 
 __all__ = [
@@ -730,7 +740,7 @@ def _annotate(ax, table, shown, form: str) -> None:
 def _names(names, argument: str, count: int | None):
     if names is None or count is None:
         return None
-    names = [printable(name) for name in names]
+    names = [printable(name) for name in sequence(names, argument, "names")]
     if len(names) != count:
         raise ValueError(f"{argument} must be {count} names, got {len(names)}")
     return names

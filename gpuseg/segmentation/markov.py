@@ -9,6 +9,7 @@ import numpy as np
 from .. import filters
 from .._backend import array_namespace, asnumpy, run
 from .._checks import (
+    MOST_SIGMA,
     as_array,
     axis,
     finite_inside,
@@ -173,7 +174,7 @@ def markov_random_field(
     mask = mask_array(mask, image[..., 0])
     image, exponent = moderate(finite_inside(image, mask), mask)
     start = None
-    if number(init_sigma, "init_sigma", at_least=0):
+    if number(init_sigma, "init_sigma", at_least=0, at_most=MOST_SIGMA):
         start = _smoothed(image, init_sigma, mask)
     if iterations is not None:
         iterations = integer(iterations, "iterations", at_least=1)

@@ -10,6 +10,7 @@ import numpy as np
 from .. import filters
 from .._backend import array_namespace, asarray, returned, run
 from .._checks import (
+    MOST_FACTOR,
     MOST_SIGMA,
     axis,
     finite_array,
@@ -201,8 +202,8 @@ def slic(
         spacing=spacing,
         lab=rgb if convert2lab is None else bool(convert2lab),
         connected=bool(enforce_connectivity),
-        min_size_factor=number(min_size_factor, "min_size_factor", at_least=0),
-        max_size_factor=number(max_size_factor, "max_size_factor", above=0),
+        min_size_factor=number(min_size_factor, "min_size_factor", at_least=0, at_most=MOST_FACTOR),
+        max_size_factor=number(max_size_factor, "max_size_factor", above=0, at_most=MOST_FACTOR),
         zero=bool(slic_zero),
         start_label=option(integer(start_label, "start_label"), "start_label", (0, 1)),
     )

@@ -91,7 +91,8 @@ def save(path, data, *, labels=None, voxel_size=None, unit=None, chunks=None, sh
     """
     path = Path(path)
     form = output_form(path)
-    labels = dict(labels or {})
+    _checks.flags(force=force)
+    labels = _checks.mapping(labels, "labels")
     for given in (data, *labels.values()):
         check_sources(path, sources_of(given))
     data, axes, voxel_size, unit = described(data, voxel_size, unit)
@@ -111,7 +112,9 @@ def save(path, data, *, labels=None, voxel_size=None, unit=None, chunks=None, sh
     refuse_existing(path, force=force)
     if form == "TIFF":
         if data.dtype.itemsize == 8 and data.dtype.kind in "iu":
-            raise RefusedOutput(f"TIFF programs read no {data.dtype}: use .zarr or .ome.zarr")
+            raise RefusedOutput(
+                f"TIFF programs read no data of {data.dtype}: use .zarr or .ome.zarr"
+            )
         with whole_file(path, force=force) as file, blamed(path, "cannot be written whole"):
             write_tiff(file, data, axes, voxel_size, unit)
         return
@@ -212,6 +215,8 @@ def described(data, voxel_size, unit):
         raise TypeError(f"data must hold bool, integers, float32 or float64, got {data.dtype}")
     if data.ndim not in (2, 3) or 0 in data.shape:
         raise ValueError(f"data must be an image or a volume with voxels, got shape {data.shape}")
+    if unit is not None and not isinstance(unit, str):
+        raise TypeError(f"unit must be a str, got {_checks.shown(unit)}")
     sizes = _checks.per_axis(1 if voxel_size is None else voxel_size, "voxel_size", data.ndim,
                              above=0)  # fmt: skip
     return data, refuse_axes(axes, data.ndim), tuple(map(float, sizes)), unit or ""

@@ -171,11 +171,15 @@ def open_raw(shape=(12, 10), dtype="f8", offset=0, order="C", axes=None, chunks=
     ).shape
 
 
+def labels_of(chunk):
+    return (chunk != 0).astype(np.int32)
+
+
 def by_chunks(image, overlap=0):
     import dask.array as da
 
-    lazy = da.from_array(image, chunks=5)
-    return np.asarray(volume.by_chunks(np.negative, lazy, overlap=overlap))
+    lazy = da.from_array(image, chunks=5) if isinstance(image, np.ndarray) else image
+    return np.asarray(volume.by_chunks(labels_of, lazy, overlap=overlap))
 
 
 def figure(function):
