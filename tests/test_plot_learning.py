@@ -270,6 +270,7 @@ def test_prediction_beside_truth(shape):
     dice = 2 * hits / (truth.sum() + mask.sum())
     iou = hits / (truth | mask).sum()
     auc = sklearn.metrics.roc_auc_score(truth.ravel(), score.ravel())
+    assert titles(figure)[2][1] == "above 0.45"
     assert [title[0] for title in titles(figure)] == [
         "image",
         "truth",
@@ -294,7 +295,68 @@ def test_a_predicted_mask_is_black_and_white():
 
 def test_prediction_where_nothing_is_true():
     figure = plot.show_prediction(IMAGE, np.zeros(IMAGE.shape), IMAGE)
-    assert titles(figure)[2] == ["prediction"]
+    assert titles(figure)[2][0] == "prediction"
+    assert titles(figure)[3] == ["hits  Dice 1.000, IoU 1.000"]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, np.uint8, np.int16])
+def test_a_score_is_cut_where_the_dice_is_greatest(dtype):
+    truth = RANDOM.random(IMAGE.shape) < 0.3
+    score = (
+        (truth + RANDOM.normal(size=IMAGE.shape) + 6) / (0.1 if dtype(0.5) == 0 else 100)
+    ).astype(dtype)
+    best = max(
+        sklearn.metrics.f1_score(truth.ravel(), (score >= t).ravel()) for t in set(score.flat)
+    )
+    figure = plot.show_prediction(IMAGE, truth, score)
+    assert titles(figure)[3][0].startswith(f"hits  Dice {best:.3f},")
+    assert titles(figure)[2][1].endswith(" (the greatest Dice)")
+    assert len(figure.axes[4].lines) == 1  # in the colour bar
+    assert nothing_overlaps(figure)
+
+
+@pytest.mark.parametrize("truth", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_a_score_of_one_value_has_a_cut(truth, dtype):
+    whole = np.full(IMAGE.shape, truth)
+    figure = plot.show_prediction(
+        IMAGE, whole, np.arange(IMAGE.size, dtype=dtype).reshape(IMAGE.shape)
+    )
+    assert titles(figure)[3] == ["hits  Dice 1.000, IoU 1.000"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float32])
+@pytest.mark.parametrize("values", [[0, 1, 2], [1, 2], [0, 5, 9, 300]])
+def test_classes_are_scored_each(values, dtype):
+    if max(values) > 255 and dtype is np.uint8:
+        dtype = np.uint16
+    truth = RANDOM.choice(values, IMAGE.shape).astype(dtype)
+    found = np.where(RANDOM.random(IMAGE.shape) < 0.7, truth, RANDOM.permutation(truth)).astype(
+        dtype
+    )
+    figure = plot.show_prediction(IMAGE, truth, found)
+    dice = [sklearn.metrics.f1_score((truth == v).ravel(), (found == v).ravel()) for v in values]
+    told = [text.get_text() for text in figure.axes[3].get_legend().get_texts()]
+    assert told == [f"{v}  Dice {d:.3f}" for v, d in zip(values, dice)]
+    assert titles(figure)[3] == [
+        f"hits  {(truth == found).mean():.3f} of all",
+        f"mean Dice {np.mean(dice):.3f}",
+    ]
+    hits = drawn(figure.axes[3])
+    np.testing.assert_array_equal(hits[..., 0] == hits[..., 2], truth == found)
+    colors = drawn(figure.axes[1])
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) == len(values)
+    np.testing.assert_array_equal((colors == drawn(figure.axes[2])).all(-1), truth == found)
+    assert nothing_overlaps(figure)
+
+
+def test_a_mask_beside_classes_says_what_it_is_scored_as():
+    classes = RANDOM.integers(0, 4, IMAGE.shape)
+    assert titles(plot.show_prediction(IMAGE, classes, classes > 0))[1] == ["truth (what is not 0)"]
+    many = np.arange(IMAGE.size).reshape(IMAGE.shape)
+    legend = plot.show_prediction(IMAGE, many, many).axes[3].get_legend().get_texts()
+    assert len(legend) == 21
+    assert legend[-1].get_text() == f"and {IMAGE.size - 20} more"
 
 
 def test_kernel_of_a_regression_on_shifts():

@@ -258,7 +258,7 @@ def overlay(image2d, labels2d, alpha: float = 0.4):
     alpha = number(alpha, "alpha", at_least=0, at_most=1)
     rgb = np.repeat(grey(image2d)[..., None], 3, axis=-1)
     inside = labels2d != 0
-    colors = 255 * _label_colors(labels2d[inside])
+    colors = 255 * label_colors(labels2d[inside])
     rgb[inside] = np.rint((1 - alpha) * rgb[inside] + alpha * colors)
     return rgb
 
@@ -404,7 +404,7 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.rint(255 * grey).astype(np.uint8)
 
 
-def _label_colors(labels: np.ndarray) -> np.ndarray:
+def label_colors(labels: np.ndarray) -> np.ndarray:
     """A bright colour in 0..1 for each label: hues a golden angle apart, so neighbours differ."""
     golden = (math.sqrt(5) - 1) / 2
     hue = np.mod((labels.astype(np.float64) - 1) * golden + 0.0666, 1.0) * 6

@@ -14,7 +14,7 @@ from .. import metrics
 from .._backend import asnumpy
 from .._checks import (
     axis,
-    bool_array,
+    finite_array,
     flags,
     integer,
     number,
@@ -23,7 +23,17 @@ from .._checks import (
     same_shape,
     sequence,
 )
-from .figures import AS_IT_IS, draw_image, finished, grey, label_of, new_figure, printable
+from .figures import (
+    AS_IT_IS,
+    draw_image,
+    extra,
+    finished,
+    grey,
+    label_colors,
+    label_of,
+    new_figure,
+    printable,
+)
 
 __all__ = [
     "plot_confusion_matrix",
@@ -37,6 +47,7 @@ __all__ = [
 _TILES = 64  # pictures in a mosaic
 _ROWS, _COLUMNS = 4, 6  # of a mosaic with an image a row and a channel a column
 _LONGEST = 400  # pixels along an edge of a drawn picture or table
+_SCORED = 20  # whose Dice is told
 _LINES = 6  # channels with a histogram each
 _BINS = 64
 _CLASSES = 16  # that are named
@@ -372,33 +383,40 @@ def show_prediction(
     truth,
     prediction,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     figsize: tuple[float, float] | None = None,
 ):
-    """Draw an image, its true mask, the predicted one, and where they differ.
+    """Draw an image, its true mask or classes, the predicted ones, and where they differ.
 
     Parameters
     ----------
     image : (M, N) or (M, N, 3) array_like
         Grey or RGB.
     truth : (M, N) array_like
-        Any value but zero is object.
+        A mask, of which any value but zero is object; or classes: whole numbers, of which more
+        than one is not zero.
     prediction : (M, N) array_like
-        A mask (bool), or a score for each pixel.
+        A mask (bool, or whole numbers of which one at most is not zero), a score for each pixel,
+        or, where the truth holds classes, the class of each pixel in whole numbers.
     threshold : float, optional
-        A score above this is object.
+        A score above this is object; a number says that `prediction` is a score. By default the
+        one with the greatest Dice on this truth, which flatters: on other images it may be lower.
 
     Returns
     -------
     matplotlib.figure.Figure
-        With the image, the truth, the prediction, and the hits: white where both are object,
-        orange where only the prediction is, blue where only the truth is. Dice and IoU stand in
-        the title of the hits, with a score also its AUC in that of the prediction.
+        With the image, the truth, the prediction, and the hits. Of a mask or a score these are
+        white where both are object, orange where only the prediction is, blue where only the
+        truth is; Dice and IoU stand in their title, and the AUC and the threshold of a score in
+        that of the prediction, with a line at the threshold in its colour bar. Of classes they are
+        white where both are of one class and orange elsewhere; the title has the share of pixels
+        that are right and the mean of the classes' Dice, and the legend the Dice of each class, or
+        of the 20 largest.
 
     Raises
     ------
     TypeError, ValueError
-        For arrays of other kinds, or of different shapes.
+        For arrays of other kinds, of different shapes, or with NaN or infinity.
     ImportError
         matplotlib is not installed.
 
@@ -414,41 +432,126 @@ def show_prediction(
     >>> figure = show_prediction(image, image > 5, image > 7)
     >>> figure.axes[3].get_title()
     'hits  Dice 0.800, IoU 0.667'
+    >>> figure = show_prediction(image, image > 5, image / 100)
+    >>> figure.axes[2].get_title().splitlines()
+    ['prediction  AUC 1.000', 'above 0.055 (the greatest Dice)']
     """
     image = asnumpy(real_array(image, "image", ndim=(2, 3)))
     if image.ndim == 3 and image.shape[2] not in (3, 4):
         raise ValueError(f"image must have shape (M, N) or (M, N, 3), got {image.shape}")
-    truth = asnumpy(bool_array(truth, "truth"))
-    prediction = asnumpy(real_array(prediction, "prediction"))
-    threshold = number(threshold, "threshold")
+    truth = asnumpy(finite_array(truth, "truth"))
+    prediction = asnumpy(finite_array(prediction, "prediction"))
+    if threshold is not None:
+        threshold = number(threshold, "threshold")
     same_shape(truth, prediction, "truth", "prediction")
     if truth.shape != image.shape[:2]:
         raise ValueError(
             f"truth must have the shape of image, {image.shape[:2]}, got {truth.shape}"
         )
-    is_mask = prediction.dtype == bool
-    mask = prediction if is_mask else prediction > threshold
-    dice, iou = metrics.dice(truth, mask), metrics.jaccard(truth, mask)
-    title = "prediction"
-    if not is_mask and truth.any() and not truth.all():
-        title += f"  AUC {metrics.roc_auc_score(truth, prediction):.3f}"
     tall = min(max(image.shape[0] / image.shape[1], 0.1), 3)
     if tall < 0.5:  # below one another
-        shape, default = (4, 1), (7, 4 * (7 * tall + 0.35))
+        shape, default = (4, 1), (7, 4 * (7 * tall + 0.55))
     else:
-        shape, default = (1, 4), (13.6, 3.3 * tall + 0.4)
+        shape, default = (1, 4), (13.6, 3.3 * tall + 0.6)
     figure = new_figure(figsize, default)
     axes = figure.subplots(*shape).ravel()
+    several = np.unique(truth[truth != 0]).size > 1
+    if several and threshold is None and _are_whole(truth) and _are_whole(prediction):
+        titles = _draw_classes(axes, image, truth, prediction)
+    else:
+        titles = _draw_mask(axes, image, truth != 0, prediction, threshold)
+        # Of several values one mask was made.
+        titles[1] += " (what is not 0)" * several
+    for ax, text in zip(axes, titles):
+        ax.set_title(text, fontsize="medium")
+    return finished(figure)
+
+
+def _are_whole(values) -> bool:
+    """Whether values can be classes: of integers, or floating-point numbers that are whole."""
+    return values.dtype.kind in "ui" or (values.dtype.kind == "f" and not (values % 1).any())
+
+
+def _draw_mask(axes, image, truth, prediction, threshold) -> list[str]:
+    """Draw a prediction of objects; the titles."""
+    is_mask = prediction.dtype == bool or (
+        threshold is None
+        and prediction.dtype.kind in "ui"
+        and np.unique(prediction[prediction != 0]).size <= 1
+    )
+    title = "prediction"
+    if is_mask:
+        mask = prediction != 0
+    else:
+        if truth.any() and not truth.all():
+            title += f"  AUC {metrics.roc_auc_score(truth, prediction):.3f}"
+        cut = _best_cut(truth, prediction) if threshold is None else threshold
+        title += f"\nabove {cut:.4g}" + " (the greatest Dice)" * (threshold is None)
+        mask = prediction > cut
     for ax, picture in zip(axes, (image, truth, mask, asnumpy(metrics.hit_map(truth, mask)))):
         draw_image(ax, picture)
     if not is_mask:
         axes[2].clear()
         axes[2].set_axis_off()
-        _color_bar(axes[2], axes[2].imshow(prediction, cmap="viridis"))
-    titles = ("image", "truth", title, f"hits  Dice {dice:.3f}, IoU {iou:.3f}")
-    for ax, text in zip(axes, titles):
-        ax.set_title(text, fontsize="medium")
-    return finished(figure)
+        bar = _color_bar(axes[2], axes[2].imshow(prediction, cmap="viridis"))
+        if prediction.min() <= cut <= prediction.max():
+            bar.ax.axhline(cut, color="C3", linewidth=2)
+    dice, iou = metrics.dice(truth, mask), metrics.jaccard(truth, mask)
+    return ["image", "truth", title, f"hits  Dice {dice:.3f}, IoU {iou:.3f}"]
+
+
+def _best_cut(truth, score):
+    """The number above which a score has the greatest Dice, midway between two scores."""
+    score, inverse = np.unique(score, return_inverse=True)
+    found = np.bincount(inverse.ravel())[::-1].cumsum()
+    right = np.bincount(inverse.ravel(), weights=truth.ravel())[::-1].cumsum()
+    if not right[-1]:
+        return score[-1]  # above which is nothing, as in the truth
+    above = score.size - 1 - int(np.argmax(2 * right / (found + right[-1])))
+    if score.dtype.kind in "ui":
+        low = int(score[above - 1]) if above else int(score[0]) - 1
+        return (low + int(score[above])) // 2
+    if not above:
+        return np.nextafter(score[0], score.dtype.type(-np.inf))
+    low, high = score[above - 1], score[above]
+    middle = low / 2 + high / 2
+    return middle if low <= middle < high else low
+
+
+def _draw_classes(axes, image, truth, prediction) -> list[str]:
+    """Draw a prediction of classes, with the Dice of each in the legend; the titles."""
+    patch = extra("matplotlib.patches").Patch
+    values = np.union1d(truth, prediction)
+    colors = label_colors(np.arange(1, values.size + 1))
+    colors[values == 0] = 0.15
+    kinds = [np.searchsorted(values, classes) for classes in (truth, prediction)]
+    counts = [np.bincount(kind.ravel(), minlength=values.size) for kind in kinds]
+    hits = truth == prediction
+    right = np.bincount(kinds[0][hits], minlength=values.size)
+    dice = 2 * right / (counts[0] + counts[1])
+    shades = np.rint(255 * colors).astype(np.uint8)
+    agreement = np.where(hits[..., None], np.uint8(235), np.array([213, 94, 0], np.uint8))
+    for ax, picture in zip(axes, (image, *(shades[kind] for kind in kinds), agreement)):
+        draw_image(ax, picture)
+    largest = np.sort(np.argsort(-counts[0] - counts[1], kind="stable")[:_SCORED])
+    handles = [
+        patch(color=colors[i], label=f"{values[i]:.15g}  Dice {dice[i]:.3f}") for i in largest
+    ]
+    if values.size > _SCORED:
+        handles.append(patch(color="none", label=f"and {values.size - _SCORED} more"))
+    axes[3].legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        fontsize="small",
+    )
+    return [
+        "image",
+        "truth",
+        "prediction",
+        f"hits  {hits.mean():.3f} of all\nmean Dice {dice.mean():.3f}",
+    ]
 
 
 def show_kernel(
@@ -717,7 +820,7 @@ def _thinned(array: np.ndarray, axes: int) -> np.ndarray:
     return array[tuple(steps)]
 
 
-def _color_bar(ax, shown, stage=None) -> None:
+def _color_bar(ax, shown, stage=None):
     """The values of the colours: those of a few classes by name."""
     bar = ax.figure.colorbar(shown, ax=ax, shrink=0.8, pad=0.02)
     classes = _classes(stage.data) if stage else ()
@@ -725,6 +828,7 @@ def _color_bar(ax, shown, stage=None) -> None:
         values = np.unique(_as_numbers(stage.data))
         bar.set_ticks(values, labels=classes, **AS_IT_IS)
     bar.ax.tick_params(labelsize="small")
+    return bar
 
 
 def _annotate(ax, table, shown, form: str) -> None:
