@@ -230,6 +230,21 @@ def integer_array(x, name: str, *, or_bool: bool = True, ndim: int | None = None
     return x
 
 
+def of_one_type(arrays, name: str = "labels"):
+    """Arrays of integers or bool as ones whose types have a common one: int64 and uint64 have not.
+
+    Others stay as they are. Numbers below 0 beside such from 2**63 on are an error.
+    """
+    if any(a.dtype.kind not in "bui" for a in arrays):
+        return arrays
+    if np.result_type(*(a.dtype for a in arrays)).kind != "f":
+        return arrays
+    least, most = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
+    if least < 0 and most >= 2**63:
+        raise ValueError(f"{name} must be of one integer type, got numbers from {least} to {most}")
+    return [a.astype(np.int64 if most < 2**63 else np.uint64) for a in arrays]
+
+
 def not_negative(x, name: str):
     """An array of integers or bool of which none is below 0."""
     if x.dtype.kind != "i":

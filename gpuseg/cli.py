@@ -1311,11 +1311,10 @@ def _shares(classes) -> dict[str, float]:
 
 
 def _scores(truth, classes) -> dict[str, float]:
-    import numpy as np
 
     from . import metrics
 
-    values = np.union1d(np.unique(truth), np.unique(classes))
+    values = metrics.classification.numbers_in(truth, classes)
     right = float((truth == classes).mean())
     return {"accuracy": right} | {
         f"Dice of class {v}": metrics.dice(truth == v, classes == v) for v in values

@@ -504,6 +504,8 @@ def remove_small_objects(ar, min_size=None, connectivity=1, *, max_size=64, out=
 
     Notes
     -----
+    Labels may be any numbers, far apart as well: memory goes by how many there are.
+
     On the CPU the objects of a mask are weighed and dropped run by run, without a label image:
     beside the result, in memory are two bits a voxel (rows filled up to 64), 16 bytes a row, 4
     bytes a run of voxels along the last axis (8 from 2^31 voxels on), and 8 bytes an object for

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from . import _backend, _models
-from ._checks import axis, finite_array, integer, integer_array, not_for_lazy, output
+from ._checks import axis, finite_array, integer, integer_array, not_for_lazy, of_one_type, output
 from .estimators import DecisionTreeClassifier, RandomForestClassifier, forest_predict
 from .features import AddFilters
 from .features.transformers import channel_names
@@ -341,7 +341,8 @@ class PixelClassifier(BaseEstimator):
                 empty = None if mask.dtype == bool else 0
             pairs.append(_Pair(x, mask, empty))
         _check_classes(pairs)
-        return pairs
+        masks = of_one_type([pair.labels for pair in pairs])
+        return [pair._replace(labels=mask) for pair, mask in zip(pairs, masks)]
 
     def _image(self, image, *, stack=False):
         """An image, or a stack of them, with its channels last."""

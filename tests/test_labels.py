@@ -197,8 +197,23 @@ def test_pairs_of_labels_of_two_types(backend):
     tally.add(np.array([1, 2]), np.array([1, 2], np.uint64))
     tally.add(np.array([1, 2], np.uint64), np.array([1, 2**63], np.uint64))
     assert tally.confusion_matrix().tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 0]]
-    with pytest.raises(ValueError, match="of no integer type"):
+    with pytest.raises(ValueError, match="of one integer type"):
         tally.add(np.array([-1, 2**62]), np.array([-1, 2]))
+
+
+def test_classes_of_pictures_in_two_types(rng):
+    from gpuseg.pixels import PixelClassifier
+
+    image = rng.random((12, 12)) + 5 * (np.arange(12) > 5)
+    masks = [np.zeros((12, 12), dtype) for dtype in (np.int64, np.uint64)]
+    for mask in masks:
+        mask[2:4, 1:4], mask[2:4, 8:11] = 2**53, 2**53 + 1
+    classes = PixelClassifier(random_state=0).fit([image] * 2, masks).predict(image)
+    assert classes.dtype == np.int64
+    assert classes[3, [2, 9]].tolist() == [2**53, 2**53 + 1]
+    masks[0][5, 5], masks[1][5, 5] = -1, 2**63
+    with pytest.raises(ValueError, match="labels must be of one integer type"):
+        PixelClassifier().fit([image] * 2, masks)
 
 
 @pytest.mark.parametrize("mode", ["outer", "inner", "thick"])

@@ -152,7 +152,7 @@ def large_labels(ar, most):
 
 def large(labels, most):
     """Where labels of more than `most` voxels are."""
-    flat, numbers = as_indices(labels)
+    flat, numbers = as_indices(labels, signed=False)
     keep = array_namespace(labels).bincount(flat) > most
     if numbers is None:
         keep[0] = False

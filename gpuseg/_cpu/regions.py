@@ -13,19 +13,20 @@ from ..kernels import regions as kernel
 PIECE = 1 << 19
 
 
-def as_indices(labels):
+def as_indices(labels, *, signed=True):
     """Flat labels that can be indices of a table, and the label that each stands for.
 
     What it stands for is None where labels are not negative and so small that a table up to the
     largest takes little memory beside them: they stay as they are. Otherwise they are counted
     from 0 on in their order, of those alone that exist. Whatever allocates a place for each label
     goes by this function: one large label must not cost memory for all the numbers below it.
+    `signed` is False where none is known to be negative.
     """
     xp = array_namespace(labels)
     flat = labels.reshape(-1)
     if flat.dtype.kind != "b":
         most = int(flat.max())
-        least = int(flat.min()) if flat.dtype.kind == "i" else 0
+        least = int(flat.min()) if signed and flat.dtype.kind == "i" else 0
         if least < 0 or most > 4 * flat.size + 1024:
             return _ranks(flat)
     if flat.dtype not in (xp.int32, xp.int64):

@@ -20,6 +20,7 @@ from .._checks import (
     integer,
     integer_array,
     number,
+    of_one_type,
     option,
     same_shape,
     sequence,
@@ -78,7 +79,7 @@ def confusion_matrix(y_true, y_pred, *, labels=None, sample_weight=None, normali
 
     option(normalize, "normalize", (None, "true", "pred", "all"))
     labels = _labels(labels)
-    classes, numbers = _of_one_type(_classes(y_true, y_pred, sample_weight))
+    classes, numbers = _comparable(_classes(y_true, y_pred, sample_weight))
     if numbers and labels is not None:
         labels = _places(labels, numbers)
     matrix = metrics.confusion_matrix(
@@ -435,7 +436,7 @@ def weighed(true, found, weights) -> Counted:
 
 def joined(parts: list[Counted]) -> Counted:
     """The pairs of several parts, each once, in order."""
-    true, found, counts = map(_concatenated, zip(*parts))
+    true, found, counts = (np.concatenate(of_one_type(column)) for column in zip(*parts))
     if len(parts) > 1:
         order = np.lexsort((found, true))
         true, found, counts = true[order], found[order], counts[order]
@@ -446,29 +447,27 @@ def joined(parts: list[Counted]) -> Counted:
     return Counted(true[starts], found[starts], np.add.reduceat(counts, starts, dtype=sums))
 
 
-def _concatenated(arrays):
-    """Arrays in a row; what no type holds (labels below 0, and from 2**63 on) is an error."""
-    if {a.dtype for a in arrays} == {np.dtype(np.int64), np.dtype(np.uint64)}:
-        least, most = min(int(a.min()) for a in arrays), max(int(a.max()) for a in arrays)
-        if least < 0 and most >= 2**63:
-            raise ValueError(f"labels from {least} to {most} are of no integer type")
-        arrays = [a.astype(np.int64 if most < 2**63 else np.uint64) for a in arrays]
-    return np.concatenate(arrays)
-
-
-def _of_one_type(classes: Counted) -> tuple[Counted, list[int]]:
+def _comparable(classes: Counted) -> tuple[Counted, list[int]]:
     """Classes that can be compared: in one type, or as 0, 1, ... in the order of the numbers that
     are returned with them."""
     columns = []
     for values in (classes.true, classes.found):
         small = values.dtype == np.uint64 and int(values.max(initial=0)) < 2**63
         columns.append(values.astype(np.int64) if small else values)
-    if np.uint64 not in (kinds := [column.dtype for column in columns]) or kinds[0] == kinds[1]:
+    kinds = [column.dtype for column in columns]
+    if np.uint64 not in kinds or kinds[0] == kinds[1]:
         return Counted(*columns, classes.counts), []
     found = [np.unique(column, return_inverse=True) for column in columns]
-    numbers = sorted({number for values, _ in found for number in values.tolist()})
+    numbers = numbers_in(*columns)
     columns = [_places(values.tolist(), numbers)[at] for values, at in found]
     return Counted(*columns, classes.counts), numbers
+
+
+def numbers_in(y_true, y_pred) -> list:
+    """The classes of two arrays, in order."""
+    if y_true.dtype == y_pred.dtype:
+        return np.union1d(y_true, y_pred).tolist()
+    return sorted({int(label) for y in (y_true, y_pred) for label in np.unique(y)})
 
 
 def _places(classes, numbers):
@@ -480,7 +479,7 @@ def _places(classes, numbers):
 def report_of(classes: Counted, *, whole=True, output_dict=False, labels=None, **options):
     from sklearn import metrics
 
-    classes, numbers = _of_one_type(classes)
+    classes, numbers = _comparable(classes)
     if numbers:
         named = numbers if labels is None else list(labels)
         labels = None if labels is None else _places(labels, numbers)

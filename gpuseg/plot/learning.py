@@ -23,6 +23,7 @@ from .._checks import (
     same_shape,
     sequence,
 )
+from ..metrics.classification import numbers_in
 from .figures import (
     AS_IT_IS,
     draw_image,
@@ -361,7 +362,7 @@ def plot_confusion_matrix(
     )
     table = metrics.confusion_matrix(y_true, y_pred, labels=labels, normalize=normalize)
     if labels is None:
-        labels = np.union1d(y_true, y_pred)
+        labels = numbers_in(y_true, y_pred)
     names = _names(class_names, "class_names", len(table)) or [str(label) for label in labels]
     size = max(3.5, 0.55 * len(table) + 1.5)
     figure = new_figure(figsize, (size + 0.8, size))

@@ -41,8 +41,8 @@ def find_boundaries(label_img, connectivity=1, mode="thick", background=0):
     Notes
     -----
     The mode 'outer' of scikit-image takes some pixels inside of regions for boundaries where labels
-    are of 64 bits: it computes with a label that float64 does not hold. Here the type of labels
-    does not matter.
+    are of 64 bits: it computes with a label that float64 does not hold; and 'subpixel' takes the
+    last number of a type (127 of int8) for no label. Here the type of labels does not matter.
 
     References
     ----------

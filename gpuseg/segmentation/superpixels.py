@@ -252,13 +252,18 @@ def superpixel_means(image, labels, *, statistic="mean", channel_axis=None, back
 
     Notes
     -----
-    Sums are taken in whole numbers, of 2**-52 of the largest possible sum, so that every backend
-    has the same. Beside image and result it needs 8 bytes a superpixel and channel, and 24 bytes a
-    pixel for a piece of a million pixels; a median sorts all pixels (24 bytes a pixel).
+    Sums are taken in whole numbers of steps and of parts of steps, so that every backend has the
+    same, and none loses more than 2**-50 of the largest value (of 2**27 pixels; of fewer pixels,
+    less). Spreads are measured from the middle of each superpixel, in units of its own value
+    farthest off: neither a large mean nor the spread of another one costs digits. Beside image and
+    result it needs up to 48 bytes a superpixel and channel, and 8 to 32 bytes a pixel for a piece
+    of half a million pixels; a median sorts all pixels (24 bytes a pixel).
+
+    Labels may be any numbers, far apart as well: memory goes by how many there are.
 
     Of a Dask array the statistics are found at once, and the result that shows them is lazy, the
-    same for any chunks. Each chunk is computed two or three times for the statistics, with 8 bytes
-    for each superpixel and channel in between. For a median or a function, the values of
+    same for any chunks. Each chunk is computed two or three times for the statistics, with up to 32
+    bytes for each superpixel and channel in between. For a median or a function, the values of
     superpixels in several chunks are brought together.
 
     For the measures of each superpixel in a table, see `gpuseg.measure.regionprops_table`.
