@@ -201,6 +201,18 @@ def test_pairs_of_labels_of_two_types(backend):
         tally.add(np.array([-1, 2**62]), np.array([-1, 2]))
 
 
+def test_figures_of_classes_in_two_types():
+    plot = pytest.importorskip("gpuseg.plot")
+    pytest.importorskip("matplotlib")
+    true, found = np.array([[1, 2], [2, 3]]), np.array([[1, 2], [2**53, 2**53 + 1]], np.uint64)
+    figure = plot.plot_confusion_matrix(true.ravel(), found.ravel())
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["1", "2", "3", str(2**53), str(2**53 + 1)]
+    drawn = plot.show_prediction(np.zeros((2, 2)), true, found)
+    texts = [text.get_text() for text in drawn.findobj(lambda part: hasattr(part, "get_text"))]
+    assert any(str(2**53 + 1) in text for text in texts)
+
+
 def test_classes_of_pictures_in_two_types(rng):
     from gpuseg.pixels import PixelClassifier
 
@@ -334,10 +346,10 @@ def test_cucim_is_not_asked_for_what_it_answers_otherwise(cucim):
 
 MANY = np.ones((3, 3, 3), int)
 BAD = [
-    ({"separator": 5}, TypeError, "separator must be a string, got 5"),
-    ({"properties": "area"}, TypeError, "properties must be a sequence of names, got 'area'"),
-    ({"properties": 3}, TypeError, "properties must be a sequence of names, got 3"),
-    ({"properties": [3]}, TypeError, "properties must be names, got 3"),
+    ({"separator": 5}, TypeError, "separator must be a string, got int 5"),
+    ({"properties": "area"}, TypeError, "properties must be a sequence of names, got str 'area'"),
+    ({"properties": 3}, TypeError, "properties must be a sequence of names, got int 3"),
+    ({"properties": [3]}, TypeError, "properties must be names, got int 3"),
     ({"properties": ["aera"]}, ValueError, "'aera' is no region property; did you mean 'area'?"),
     ({"properties": ["intensity_mean"]}, ValueError, "'intensity_mean' needs an intensity_"),
     ({"properties": ["min_intensity"]}, ValueError, "'min_intensity' needs an intensity_image"),

@@ -18,6 +18,7 @@ from .._checks import (
     flags,
     integer,
     number,
+    of_one_type,
     option,
     real_array,
     same_shape,
@@ -522,6 +523,7 @@ def _best_cut(truth, score):
 def _draw_classes(axes, image, truth, prediction) -> list[str]:
     """Draw a prediction of classes, with the Dice of each in the legend; the titles."""
     patch = extra("matplotlib.patches").Patch
+    truth, prediction = of_one_type([truth, prediction], "truth and prediction")
     values = np.union1d(truth, prediction)
     colors = label_colors(np.arange(1, values.size + 1))
     colors[values == 0] = 0.15
@@ -535,8 +537,11 @@ def _draw_classes(axes, image, truth, prediction) -> list[str]:
     for ax, picture in zip(axes, (image, *(shades[kind] for kind in kinds), agreement)):
         draw_image(ax, picture)
     largest = np.sort(np.argsort(-counts[0] - counts[1], kind="stable")[:_SCORED])
+    # All digits of integers, which tell two classes apart.
+    names = [f"{v:.15g}" if isinstance(v, float) else str(v) for v in values[largest].tolist()]
     handles = [
-        patch(color=colors[i], label=f"{values[i]:.15g}  Dice {dice[i]:.3f}") for i in largest
+        patch(color=colors[i], label=f"{name}  Dice {dice[i]:.3f}")
+        for name, i in zip(names, largest)
     ]
     if values.size > _SCORED:
         handles.append(patch(color="none", label=f"and {values.size - _SCORED} more"))
