@@ -38,7 +38,7 @@ def as_array(x, name: str):
             f"{name} is a numpy.ma.MaskedArray, whose mask would be lost; "
             f"pass {name}.data, and the mask in its own argument"
         )
-    if isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap):
+    if isinstance(x, np.ndarray) and not is_cupy(x) and type(x) not in (np.ndarray, np.memmap):
         x = np.asarray(x)
     if not is_cupy(x) and not x.dtype.isnative:
         x = x.astype(x.dtype.newbyteorder("="))
@@ -430,8 +430,9 @@ def sequence(x, name: str, of: str) -> tuple:
 
 
 def output(out, shape, dtype, name: str = "out"):
-    """`out`, which must have a shape and take a type."""
-    if not (isinstance(out, np.ndarray) or is_cupy(out)):
+    """`out`, which must have a shape and take a type: an array, also one in a file (Zarr, HDF5)."""
+    arrayish = all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__"))
+    if not arrayish or is_dask(out):
         raise TypeError(f"{name} must be an array of shape {shape}, got {shown(out)}")
     if out.shape != shape:
         raise ValueError(f"{name} must be an array of shape {shape}, got {out.shape}")

@@ -531,7 +531,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     make("3", force=True)
     assert contents(tmp_path) == {"out/a": b"3"}
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(RefusedOutput, match=r"thesis\.txt, which the demo did not"):
+    with pytest.raises(RefusedOutput, match=r"thesis\.txt, which gpuseg did not"):
         _files.check_folder(tmp_path / "out", force=True, ours={"a"})
 
 

@@ -410,7 +410,7 @@ def test_scale_and_offset_do_not_matter():
         ({"sigma": -1}, ValueError, "sigma must be at least 0"),
         ({"sigma": (1, 2, 3)}, ValueError, "sigma must be a number or have one for each of 2"),
         ({"sigma": float("inf")}, ValueError, "sigma must be finite"),
-        ({"spacing": 1}, TypeError, "spacing must be None or one number for each axis"),
+        ({"spacing": 1}, TypeError, "spacing must be a sequence of numbers"),
         ({"spacing": (1, 1, 1)}, ValueError, "spacing must be a number or have one for each of 2"),
         ({"spacing": (1, 0)}, ValueError, "spacing must be greater than 0"),
         ({"channel_axis": 2}, ValueError, "channel_axis must be one of the 2 axes"),

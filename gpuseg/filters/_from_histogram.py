@@ -243,8 +243,10 @@ def li(counts, centers, *, lowest, tolerance, initial_guess=None, iter_callback=
 
 
 def mean(counts, centers):
-    # Shares first: the sum of great values can overflow.
-    return (counts / counts.sum() * centers).sum()
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = (counts * centers).sum() / counts.sum()
+    # The sum of great values can overflow, their shares in the mean cannot.
+    return value if np.isfinite(value) else (counts / counts.sum() * centers).sum()
 
 
 def intermodes(counts, centers):

@@ -88,12 +88,6 @@ def test_labels_of_values_are_those_of_the_whole(case, dtype, background):
     assert_same(labels, measure.label(image, background, connectivity=connectivity))
 
 
-def test_nan_is_connected_to_nothing_across_faces():
-    image = np.array([np.nan, np.nan, 1, 1], np.float32)
-    labels = measure.label(chunked(image, (1,)))
-    assert labels.compute().tolist() == measure.label(image).tolist() == [1, 2, 3, 3]
-
-
 @pytest.mark.parametrize("cut", [(1,), (2,), (9,)])
 def test_a_thread_through_all_chunks_is_one_object(cut):
     """A path that winds through a volume, and goes back and forth over every face."""
