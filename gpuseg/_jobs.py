@@ -107,9 +107,10 @@ def automatic(name: str, dtype) -> Callable:
 
     @functools.wraps(function)
     def of_few_bins(image, nan="raise"):
-        from .filters.thresholding import _merged
+        from .filters.thresholding import merged, without_gaps
 
-        return function(hist=_merged(*filters.histogram(image, nan=nan), _MOST_BINS))
+        counts, values = without_gaps(*filters.histogram(image, nan=nan))
+        return function(hist=merged(counts, values, _MOST_BINS))
 
     return of_few_bins
 

@@ -65,12 +65,16 @@ def stretched(name):
 
 
 def as_dtype(image, dtype):
-    """The same picture in another dtype, shifted and scaled to be at home in it."""
+    """The same picture in another dtype, at home in it: floats have values between the steps too.
+
+    Where they have not, or integers have a common factor, scikit-image sees gaps between them.
+    """
     if dtype == np.int8:
         return (image.astype(np.int16) // 2 - 10).clip(0, None).astype(np.int8)
     if np.dtype(dtype).kind == "f":
-        return (image / 7 - 3).astype(dtype)
-    return image.astype(dtype) if dtype == np.uint8 else (image.astype(dtype) * 3 + 5).astype(dtype)
+        between = np.arange(image.size).reshape(image.shape) * 0.618034 % 1
+        return ((image + between) / 7 - 3).astype(dtype)
+    return image.astype(dtype) if dtype == np.uint8 else (image.astype(dtype) + 5).astype(dtype)
 
 
 # --- scikit-image's -----------------------------------------------------------------------------
@@ -113,6 +117,10 @@ def test_small_images_of_any_shape(backend, name, image):
     if name == "yen" and image.min() == image.max() and image.dtype.kind == "f":
         assert ours(name)(image) == image.flat[0]
         return
+    if name == "triangle":
+        # All values, so that there are no gaps, and more than two.
+        image = np.append(image.astype(np.int16), [0, 1, 2]).clip(0, 40)
+        image = np.append(image, np.arange(image.max()))
     with np.errstate(all="ignore"):
         wanted = theirs(name)(image)
     np.testing.assert_array_equal(ours(name)(image), wanted)
@@ -175,7 +183,7 @@ def test_minimum_gives_up_as_scikit_image_does(backend):
     most=st.integers(1, 60),
 )
 def test_minimum_on_any_histogram(counts, most):
-    counts[[0, -1]] += 1
+    counts[[0, 1, -1]] += 1  # without a common factor
     try:
         wanted = skimage.filters.threshold_minimum(hist=counts, max_num_iter=most)
     except RuntimeError:
@@ -389,14 +397,13 @@ def test_histogram_instead_of_the_image(backend, name):
 @pytest.mark.parametrize("name", EVERY)
 def test_bool_images(backend, name):
     image = np.arange(30).reshape(5, 6) % 3 == 0
-    if name in {"minimum", "multiotsu", "minerror", "intermodes"}:
+    if name in {"multiotsu", "minerror"}:
         with pytest.raises(UndecidedError):
             ours(name)(image)
         return
-    assert ours(name)(image) == pytest.approx(ours(name)(image.astype(np.uint8)))
-    # The end of the longer tail is where the line of the triangle ends, above all of two values.
-    if name != "triangle":
-        assert ((image > ours(name)(image)) == image).all()
+    for two in (image, ~image):
+        assert ours(name)(two) == pytest.approx(ours(name)(two.astype(np.uint8)))
+        assert ((two > ours(name)(two)) == two).all()
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -691,6 +698,81 @@ def test_a_threshold_follows_scale_and_offset(backend, rng, case, name):
         if not (name == "li" and case in {"an outlier", "a long tail"}):  # finer bins than those
             off = np.abs(found(hist=filters.histogram(values)) - value).max()
             assert off <= 1.01 * width, ("hist", dtype, factor, offset)
+
+
+GREY = {
+    "two peaks": lambda rng: np.append(rng.normal(60, 12, 3000), rng.normal(170, 25, 600)),
+    "every value": lambda rng: rng.integers(0, 100, 300),
+    "few pixels": lambda rng: rng.integers(0, 100, 9),
+    "two values": lambda rng: rng.random(100) < 0.2,
+    "five values": lambda rng: rng.choice([0, 3, 50, 51, 90], 200),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("case", GREY)
+def test_a_threshold_of_integers_follows_factor_and_offset(rng, case, name):
+    """To the last digit: a factor leaves gaps between the grey values, which are no valleys."""
+    image = GREY[case](rng).clip(0, 255).astype(np.uint8)
+    try:
+        wanted = np.asarray(ours(name)(image), object)
+    except UndecidedError:
+        wanted = None
+    for dtype, factor, offset in (
+        (np.uint16, 257, 0),
+        (np.int16, 16, -3000),
+        (np.int32, 100, 10**9),
+        (np.int64, 3, -(2**62)),
+        (np.uint64, 5, 2**63 + 2**62),
+    ):
+        moved = (image.astype(object) * factor + offset).astype(dtype)
+        for options in ({"image": moved}, {"hist": filters.histogram(moved)}):
+            if wanted is None:
+                with pytest.raises(UndecidedError):
+                    ours(name)(**options)
+                continue
+            found = np.asarray(ours(name)(**options))
+            off = np.abs(found.astype(object) - offset - wanted * factor).max()
+            # Isodata's is a whole number. A mean of such great values has no more digits.
+            allowed = factor if name == "isodata" else 1e-6 * factor
+            assert off <= allowed + abs(offset) * 1e-15, (dtype, factor, offset)
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if n != "shanbhag"])
+@pytest.mark.parametrize("picture", IMAGES)
+def test_bytes_have_the_same_threshold_as_floats(picture, name):
+    """Shanbhag's criterion has two equally low places in one of these."""
+    image = real(picture)
+    wanted = np.asarray(ours(name)(image), float)
+    for values, factor, offset in (
+        (image / 255, 255, 0),
+        ((image / 7 - 3).astype(np.float32), 7, 21),
+        (image.astype(np.int64) * 10**9, 1e-9, 0),
+    ):
+        found = np.asarray(ours(name)(values), float) * factor + offset
+        assert np.abs(found - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_li_of_a_symmetric_image_does_not_hang_on_rounding(dtype):
+    """The first guess, the mean, is one of the values."""
+    image = np.arange(999) % 3 / 2
+    found = {
+        round((float(filters.threshold_li((image * a + b).astype(dtype))) - b) / a, 2)
+        for a in (1, 3, 7.3, 1e-30, 1e30, 1e-9)
+        for b in ((0, a, -5 * a))
+    }
+    assert found == {0.54}
+
+
+def test_means_stay_among_the_values(backend):
+    for values in ([0.1] * 7, [np.float32(0.1)] * 1000, [1.7e308] * 3, [np.float32(3e38)] * 9):
+        image = np.array(values)
+        assert filters.threshold_mean(image) == image[0]
+        assert filters.threshold_mean(hist=filters.histogram(image)) == pytest.approx(image[0])
+    assert filters.threshold_mean(np.array([-1.7e308, 1.7e308, 1.7e308])) == pytest.approx(
+        1.7e308 / 3
+    )
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])

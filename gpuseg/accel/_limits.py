@@ -16,14 +16,9 @@ def _bins(image, given) -> str:
         return "scikit-image looks at the image beside the histogram"
     if given.get("nbins", 256) < 2:
         return "scikit-image has rules of its own for a single bin"
-    if image.dtype.kind == "f" or image.dtype.itemsize > 1:
-        from ..filters._from_histogram import ordinary
-
-        low, high = float(image.min()), float(image.max())
-        if image.dtype.kind == "f" and low == high:
-            return "scikit-image has rules of its own for constant images"
-        if low < high and not ordinary(low, high):
-            return "scikit-image squares values that float32 hardly holds"
+    # An image whose ends differ need not be looked at whole.
+    if image.dtype.kind == "f" and image.flat[0] == image.flat[-1] and np.ptp(image) == 0:
+        return "scikit-image has rules of its own for constant images"
     return ""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import filters, measure
 from .._backend import Unserved, choose, is_cupy, skimage
+from ..filters._from_histogram import of_skimage, tail, valley
 
 
 def label(label_image, background=None, return_num=False, connectivity=None):
@@ -28,6 +29,44 @@ def threshold_local(
     if method != "gaussian" and not is_cupy(image) and choose((image,))[0].kind == "cpu":
         raise Unserved(f"not faster on the CPU for method {method!r}")
     return filters.threshold_local(image, block_size, method, offset, mode, param, cval)
+
+
+def threshold_isodata(image=None, nbins=256, return_all=False, *, hist=None):
+    method = of_skimage("isodata")
+    return _of_our_histogram(method, image, nbins, return_all=return_all)
+
+
+def threshold_minimum(image=None, nbins=256, max_num_iter=10_000, *, hist=None):
+    def method(hist, **options):
+        return valley(*hist, **options)
+
+    return _of_our_histogram(method, image, nbins, max_num_iter=max_num_iter)
+
+
+def threshold_otsu(image=None, nbins=256, *, hist=None):
+    return _of_our_histogram(of_skimage("otsu"), image, nbins)
+
+
+def threshold_triangle(image, nbins=256):
+    return _of_our_histogram(lambda hist: tail(*hist), image, nbins)
+
+
+def threshold_yen(image=None, nbins=256, *, hist=None):
+    return _of_our_histogram(of_skimage("yen"), image, nbins)
+
+
+def _of_our_histogram(method, image, nbins, **options):
+    """scikit-image's arithmetic on our counts, which are its own and come sooner.
+
+    The public function answers alike whatever the unit of the values, and so otherwise at times.
+    """
+    counts, centers = filters.histogram(image, nbins)
+    if counts.size == 1:
+        raise Unserved("scikit-image has rules of its own for constant images")
+    kind = np.float32 if image.dtype == np.float16 else image.dtype
+    if centers.dtype.kind == "f" and (centers.dtype != kind or counts.size != nbins):
+        raise Unserved("scikit-image lays other bins, or cannot")
+    return method(hist=(counts, centers), **options)
 
 
 def multiscale_basic_features(
@@ -59,3 +98,11 @@ def multiscale_basic_features(
 # The public function whose measured crossover counts.
 label.stands_for = measure.label
 threshold_local.stands_for = filters.threshold_local
+for form in (
+    threshold_isodata,
+    threshold_minimum,
+    threshold_otsu,
+    threshold_triangle,
+    threshold_yen,
+):
+    form.stands_for = getattr(filters, form.__name__)

@@ -41,7 +41,17 @@ FORMS = {
         ("binary_fill_holes", "binary_propagation", "gaussian_filter", "label", "median_filter"),
     ),
     "skimage.feature": ("_skimage", ("multiscale_basic_features",)),
-    "skimage.filters": ("_skimage", ("threshold_local",)),
+    "skimage.filters": (
+        "_skimage",
+        (
+            "threshold_isodata",
+            "threshold_local",
+            "threshold_minimum",
+            "threshold_otsu",
+            "threshold_triangle",
+            "threshold_yen",
+        ),
+    ),
     "skimage.measure": ("_skimage", ("label",)),
 }
 

@@ -2,12 +2,13 @@
 
 Each function takes the counts (float64, the first and the last not zero) and the centres of the
 bins, and returns the threshold: voxels above it are foreground. Where scikit-image has the method,
-it does the arithmetic, so that the value is its own.
+it does the arithmetic, so that the value is its own, on centres that its types have room for.
 """
 
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,80 +20,94 @@ class UndecidedError(RuntimeError, ValueError):
     """
 
 
-# Centres between these, and no farther from zero than so many times their span, are taken as they
-# come, to scikit-image's last digit: it works in float32, and squares them.
-_SPANS = 1e-15, 1e15
-_FAR = 64
+class Scale(NamedTuple):
+    """Values as places: distances from an origin, times a power of two, which changes no digit.
 
-
-def ordinary(first: float, last: float) -> bool:
-    """Whether scikit-image's arithmetic serves for values between these."""
-    span = last / 2 - first / 2  # the distance between two great numbers can overflow
-    return _SPANS[0] < 2 * span < _SPANS[1] and max(abs(first), abs(last)) <= _FAR * 2 * span
-
-
-def _conditioned(method):
-    """A method whose answer does not depend on the unit and the zero of the values.
-
-    Centres that are far from zero for their span, or very large or small, are counted from the
-    first and scaled by a power of two, which changes no bin that is found.
+    For values whose own squares and ratios are no numbers, or lose what tells them apart.
     """
 
-    @functools.wraps(method)
-    def decide(counts, centers, **options):
-        if ordinary(float(centers[0]), float(centers[-1])):
-            return method(counts, centers, **options)
-        units, _ = in_units(centers, centers[0])
-        found = method(counts, units, **options)
-        return centers[np.searchsorted(units, found)]
+    origin: float = 0.0
+    factor: float = 1.0
 
-    return decide
+    def place(self, values):
+        if self == UNSCALED:
+            return values
+        return values.astype(np.float64) * self.factor - self.origin * self.factor
+
+    def value(self, places):
+        if self == UNSCALED:
+            return places
+        return (self.origin * self.factor + places) / self.factor
 
 
-def in_units(centers, lowest):
-    """Distances from `lowest` in float64, times a power of two: the last from 0.5 to 1.
+UNSCALED = Scale()
 
-    Also the exponent of the power that gives the distances back.
-    """
+
+def power_of_two(greatest) -> float:
+    """What brings a float64 number near 1, as nearly as powers of two go."""
+    return float(2.0 ** -np.clip(np.frexp(greatest)[1], -1000, 1020))
+
+
+def placed(centers):
+    """Centres as float64 distances from the first that may be multiplied, and their scale."""
     if centers.dtype.kind in "iu":
-        distances = (centers - centers.dtype.type(lowest)).astype(np.float64)
-        exponent = 0
-    else:
-        # Halves first: the distance between two great numbers can overflow.
-        distances = centers.astype(np.float64) / 2 - float(lowest) / 2
-        exponent = 1
-        if 0 < distances[-1] < 1e-290:  # a half may be too small for float64
-            distances, exponent = centers.astype(np.float64) - float(lowest), 0
-    power = int(np.frexp(distances[-1])[1])
-    # In two steps: one factor may be too great for float64.
-    half = -power // 2
-    return np.ldexp(np.ldexp(distances, half), -power - half), exponent + power
+        # As unsigned numbers, whose differences have room for all of them.
+        places = centers.astype(np.uint64) - centers[:1].astype(np.uint64)
+        return places.astype(np.float64), Scale(float(centers[0]))
+    values = centers.astype(np.float64)
+    scale = Scale(values[0], power_of_two(max(abs(values[0]), abs(values[-1]))))
+    return scale.place(values), scale
 
 
-@_conditioned
+def within(values, centers):
+    """Values that rounding may have moved beyond the first or the last centre."""
+    return np.clip(values, np.float64(centers[0]), np.float64(centers[-1]))
+
+
+def _harmless(centers) -> bool:
+    """Whether sums and squares of centres keep what tells these apart."""
+    kind = np.finfo(centers.dtype if centers.dtype.kind == "f" else np.float64)
+    low, high = float(centers[0]), float(centers[-1])
+    greatest, span = max(abs(low), abs(high)), high - low
+    room = float(kind.tiny) ** 0.45 < span and greatest < float(kind.max) ** 0.45
+    return room and greatest * float(kind.eps) * 2**16 <= span
+
+
+def _by_values(method, counts, centers):
+    """What a method of scikit-image finds among centres, or among their places where it must."""
+    if _harmless(centers):
+        return method(hist=(counts, centers))
+    places, _ = placed(centers)
+    return centers[np.searchsorted(places, method(hist=(counts, places)))]
+
+
 def otsu(counts, centers):
-    from skimage.filters import threshold_otsu
+    return _by_values(of_skimage("otsu"), counts, centers)
 
-    return threshold_otsu(hist=(counts, centers))
+
+def of_skimage(name: str):
+    """A method of scikit-image as a function of a histogram; it divides by sides of nothing."""
+    import skimage.filters
+
+    method = getattr(skimage.filters, f"threshold_{name}")
+
+    def of_histogram(hist, **options):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return method(hist=hist, **options)
+
+    return of_histogram
 
 
 def yen(counts, centers):
-    from skimage.filters import threshold_yen
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return threshold_yen(hist=(counts, centers))
-
-
-@_conditioned
-def _all_isodata(counts, centers):
-    from skimage.filters import threshold_isodata
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return threshold_isodata(hist=(counts, centers), return_all=True)
+    return of_skimage("yen")((counts, centers))
 
 
 def isodata(counts, centers, *, return_all=False):
-    found = _all_isodata(counts, centers)
+    if centers.dtype.kind == "f":
+        found = centers[_half_way(counts, placed(centers)[0])]
+    else:
+        every = functools.partial(of_skimage("isodata"), return_all=True)
+        found = _by_values(every, counts, centers)
     if return_all:
         return found
     if not found.size:
@@ -100,8 +115,26 @@ def isodata(counts, centers, *, return_all=False):
     return found[0]
 
 
+def _half_way(counts, places):
+    """The bins half-way between the means of both sides, as in scikit-image, but in float64.
+
+    Nor does rounding decide between two bins if the middle is where they meet.
+    """
+    below, moments = np.cumsum(counts)[:-1], np.cumsum(counts * places)
+    above = np.cumsum(counts[::-1])[::-1][1:]
+    above_moments = np.cumsum((counts * places)[::-1])[::-1][1:]
+    width = places[1] - places[0]
+    off = (moments[:-1] / below + above_moments / above) / 2 - places[:-1] + 1e-3 * width
+    return np.flatnonzero((off >= 0) & (off < width))
+
+
 def minimum(counts, centers, *, max_num_iter=10_000):
     """The lowest bin between the two peaks that are left when the histogram is smoothed."""
+    return centers[0] if counts.size == 2 else valley(counts, centers, max_num_iter=max_num_iter)
+
+
+def valley(counts, centers, *, max_num_iter=10_000):
+    """The same as scikit-image finds it, which sees no two peaks in two values."""
     from scipy.ndimage import uniform_filter1d
 
     # float32 as in scikit-image, whose own search walks bin by bin: minutes for 16-bit images.
@@ -129,7 +162,7 @@ def _peaks(heights):
 
 
 def multiotsu(counts, centers, *, classes):
-    """The thresholds of most variance between the classes; of equal ones, the lowest."""
+    """The last bins of the classes, of the lowest such bins where several do as well."""
     used = np.flatnonzero(counts)
     if used.size < classes:
         raise UndecidedError(
@@ -137,61 +170,60 @@ def multiotsu(counts, centers, *, classes):
         )
     if classes == 2:
         return np.array([otsu(counts, centers)])
-    # Empty bins divide nothing: a threshold at the last bin before them is the lowest of equals.
-    weights = counts[used] / counts.sum()
-    units, _ = in_units(centers, centers[0])
-    units = units[used]
-    units = units - (weights * units).sum()
-    below = np.concatenate(([0.0], np.cumsum(weights)))
-    moments = np.concatenate(([0.0], np.cumsum(weights * units)))
-
-    def between(start, stops):
-        """What the class of the values from `start` to before each of `stops` adds."""
-        return (moments[stops] - moments[start]) ** 2 / (below[stops] - below[start])
-
-    # gain[i]: the most that the values from i on can give in so many classes; `ends` says where
-    # the first of these ends.
-    count = used.size
-    gain = np.full(count + 1, -np.inf)
-    gain[:count] = (moments[-1] - moments[:count]) ** 2 / (below[-1] - below[:count])
+    places = placed(centers)[0][used]
+    # From the middle, so that the sums are small; what is added to all of them changes nothing.
+    places -= np.average(places, weights=counts[used])
+    weights, moments = (np.append(0.0, np.cumsum(x)) for x in (counts[used], counts[used] * places))
+    nearly = 1e-12 * (counts[used] * places**2).sum()
+    # The most variance between classes that the bins from each on can have: in one class, in two...
+    best = _between(weights, moments, np.arange(used.size), used.size)
     ends = []
     for _ in range(classes - 1):
-        gain, end = _best_ends(gain, between, count)
-        ends.append(end)
-    places, at = [], 0
-    for end in reversed(ends):
-        at = end[at]
-        places.append(used[at - 1])
-    return centers[np.array(places)]
+        found, best = _first_ends(weights, moments, best, nearly)
+        ends.append(found)
+    stops = [0]
+    for found in reversed(ends):
+        stops.append(found[stops[-1]])
+    return centers[used[np.array(stops[1:]) - 1]]
 
 
-def _best_ends(rest, between, count: int):
-    """For each start, the best end of one more class before the `rest`, and what that gives.
+def _between(weights, moments, start, stop):
+    """A class's part of the variance between classes, of the bins from `start` to `stop`."""
+    return (moments[stop] - moments[start]) ** 2 / (weights[stop] - weights[start])
 
-    The best ends ascend with the starts (the variance within a class satisfies the quadrangle
-    inequality), so half of the search ends at the answer for the start in the middle.
+
+def _first_ends(weights, moments, rest, nearly):
+    """Where a class that starts at each bin best ends, and what it gives with the `rest` then.
+
+    The best end never moves back as the start moves on, so that of the start in the middle is a
+    bound for all others.
     """
-    gain, end = np.full(count + 1, -np.inf), np.zeros(count + 1, np.int64)
-    waiting = [(0, count - 1, 1, count)]
-    while waiting:
-        first, last, low, high = waiting.pop()
-        if first > last:
+    starts = rest.size - 1
+    ends, best = np.empty(starts, np.int64), np.empty(starts)
+    open_ranges = [(0, starts, 1, starts)]
+    while open_ranges:
+        first, stop, low, high = open_ranges.pop()
+        if first == stop:
             continue
-        middle = (first + last) // 2
-        stops = np.arange(max(low, middle + 1), high + 1)
-        totals = between(middle, stops) + rest[stops]
-        best = int(np.argmax(totals))
-        gain[middle], end[middle] = totals[best], stops[best]
-        if np.isneginf(gain[middle]):  # too few values are left for the classes
-            waiting.append((first, middle - 1, low, high))
-            continue
-        waiting.append((first, middle - 1, low, end[middle]))
-        waiting.append((middle + 1, last, end[middle], high))
-    return gain, end
+        start = (first + stop) // 2
+        tried = np.arange(max(low, start + 1), high + 1)
+        found = _between(weights, moments, start, tried) + rest[tried]
+        best[start] = found.max()
+        ends[start] = end = tried[np.argmax(found >= best[start] - nearly)]
+        open_ranges += [(first, start, low, end), (start + 1, stop, end, high)]
+    return ends, best
 
 
 def triangle(counts, centers):
-    """The bin farthest below the line from the peak to the end of the longer tail."""
+    """The bin farthest below the line from the peak to the end of the longer tail.
+
+    Of two values the lower one, which divides them: no line lies above either.
+    """
+    return centers[0] if counts.size == 2 else tail(counts, centers)
+
+
+def tail(counts, centers):
+    """The same as scikit-image finds it."""
     peak = int(counts.argmax())
     flip = peak < counts.size - 1 - peak
     side = counts[::-1] if flip else counts
@@ -204,53 +236,70 @@ def triangle(counts, centers):
     return centers[counts.size - 1 - index if flip else index]
 
 
-def li(counts, centers, *, lowest, tolerance, initial_guess=None, iter_callback=None):
-    """Fixed point of the cross entropy of values counted from `lowest`, as the first guess is.
+def li(counts, places, first, last, *, tolerance, guess=None, report=lambda place: None):
+    """Fixed point of the cross entropy, as a distance from the lowest value, as all others are.
 
-    It ends, as in scikit-image, where the background is the lowest value alone.
+    What has its mean at one of `places` is background from `last` on, and foreground up to `first`;
+    between them it is numbers that are spread evenly.
     """
-    values, exponent = in_units(centers, lowest)
-    if abs(exponent) < 64:  # to scikit-image's last digit, which the logarithms decide
-        values, exponent = np.ldexp(values, exponent), 0
-    moments = counts * values
-    tolerance = np.ldexp(tolerance, -exponent)
-    if initial_guess is None:
-        guess = moments.sum() / counts.sum()
-    else:
-        guess = np.ldexp(initial_guess, -exponent)
-
-    def in_grey(guess):
-        return lowest + np.ldexp(guess, exponent)
-
-    report = iter_callback or (lambda value: None)
-    report(in_grey(guess))
+    moments = counts * places
+    place = moments.sum() / counts.sum() if guess is None else guess
+    report(place)
     # Rounding can make the iteration swing between two neighbours for ever: a value that comes
     # again is the end.
-    seen, last = set(), np.inf
-    while abs(guess - last) > tolerance and guess not in seen:
-        seen.add(guess)
-        last = guess
-        fore = values > last
-        weights = counts[fore].sum(), counts[~fore].sum()
-        if not all(weights):
+    seen, before = set(), np.inf
+    while abs(place - before) > tolerance and place not in seen:
+        seen.add(place)
+        before = place
+        back, fore = last <= place, first > place
+        below, above = counts[back].sum(), counts[fore].sum()
+        sum_below, sum_above = moments[back].sum(), moments[fore].sum()
+        for i in np.flatnonzero(~(back | fore)):
+            part = counts[i] * ((place - first[i]) / (last[i] - first[i]))
+            below, above = below + part, above + (counts[i] - part)
+            sum_below += part * (first[i] / 2 + place / 2)
+            sum_above += (counts[i] - part) * (place / 2 + last[i] / 2)
+        # A background of the lowest value alone has no logarithm, and no side may be empty.
+        if not (sum_below > 0 and above > 0):
             break
-        mean_fore, mean_back = moments[fore].sum() / weights[0], moments[~fore].sum() / weights[1]
-        if mean_back == 0:
+        mean_back, mean_fore = sum_below / below, sum_above / above
+        logs = np.log(mean_back), np.log(mean_fore)
+        if not logs[0] < logs[1]:
             break
-        guess = (mean_back - mean_fore) / (np.log(mean_back) - np.log(mean_fore))
-        report(in_grey(guess))
-    return in_grey(guess)
+        place = (mean_back - mean_fore) / (logs[0] - logs[1])
+        report(place)
+    return place
+
+
+def spread(counts, edges):
+    """Equal bins as `li` takes them, from their edges.
+
+    What a bin has more than both of its neighbours is taken for one number: in the first bin for
+    the lowest of all, as in a background that is exactly black. No rounding is to decide on which
+    side of a threshold such a number lies, so that one that is at the threshold is below it.
+    """
+    width = edges[1] - edges[0]
+    beside = np.maximum(np.append(0, counts[:-1]), np.append(counts[1:], 0))
+    even = np.minimum(counts, beside)
+    middles = edges[:-1] / 2 + edges[1:] / 2
+    singles = middles.copy()
+    singles[0] = edges[0]
+    at = np.maximum(edges[:-1] - width / 2, edges[0])
+    parts = (counts - even, singles, at, at), (even, middles, edges[:-1], edges[1:])
+    return tuple(np.concatenate(pair) for pair in zip(*parts))
 
 
 def mean(counts, centers):
-    with np.errstate(over="ignore", invalid="ignore"):
-        value = (counts * centers).sum() / counts.sum()
-    # The sum of great values can overflow, their shares in the mean cannot.
-    return value if np.isfinite(value) else (counts / counts.sum() * centers).sum()
+    if _harmless(centers):  # to the last digit of the mean of an image of integers
+        return within((counts * centers).sum() / counts.sum(), centers)
+    places, scale = placed(centers)
+    return within(scale.value((counts / counts.sum() * places).sum()), centers)
 
 
 def intermodes(counts, centers):
     """Half-way between the two peaks that are left when the histogram is smoothed."""
+    if counts.size == 2:
+        return centers[0]
     first, second = _two_peaks(counts)
     return centers[(first + second) // 2]
 

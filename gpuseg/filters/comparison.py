@@ -10,6 +10,7 @@ import numpy as np
 
 from .._backend import array_namespace, asarray, asnumpy, is_dask, run
 from .._checks import (
+    MOST_BINS,
     as_array,
     in_memory,
     integer,
@@ -177,8 +178,8 @@ def compare_thresholds(image, methods=None, *, mask=None, nan="raise", nbins=256
 
     The values come from one histogram, and are what each function gives on its own (Li's of a
     floating-point image has finer bins of its own); only the mean of such an image may differ from
-    it by a bin. The fractions come from one pass that counts the elements above each
-    value, so they are exact for floating point too.
+    it by a bin. The fractions come from one pass that counts the elements above each value, so they
+    are exact for floating point too.
 
     Parameters
     ----------
@@ -278,15 +279,19 @@ def _decide(image, there, methods=None, *, mask=None, nan="raise", nbins=256) ->
     names = [name for name, _, _ in resolved]
     if len(set(names)) < len(names):
         raise ValueError(f"methods must have different names, got {names}")
-    hist = thresholding.histogram(there, nbins, mask=mask, nan=nan)
+    nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
+    if "li" in names and image.dtype.kind == "f":
+        hist, fine = thresholding.histograms(there, nbins, mask=mask, nan=nan)
+    else:
+        hist, fine = thresholding.histogram(there, nbins, mask=mask, nan=nan), None
     if image.dtype.kind == "f" and nan == "omit":
         mask = image == image if mask is None else mask & (image == image)
     decided = []
     for name, function, ours in resolved:
         try:
             if name == "li" and ours and image.dtype.kind == "f":
-                # It tells apart what lies within one of these bins.
-                value = function(there, mask=mask, nan=nan)
+                # It works with finer bins, and with the lowest value by itself.
+                value = thresholding.li(there, mask=mask, nan=nan, counted=fine)
             elif ours:
                 value = function(hist=hist)
             else:
@@ -595,7 +600,10 @@ def _candidates(low, high, sample, count: int, dtype) -> np.ndarray:
     if dtype.kind != "f" and high - low <= count:
         return np.arange(low, high)
     inner = np.linspace(0, 1, count // 2 + 2)[1:-1]
-    quantiles = np.quantile(sample(65_536), inner)
+    # Of a quarter: differences of great values can overflow.
+    values = np.asarray(sample(65_536), np.float64)
+    share = 0.25 if max(abs(float(low)), abs(float(high))) > 2.0**1000 else 1.0
+    quantiles = np.quantile(values * share, inner) / share
     found = np.concatenate([low * (1 - inner) + high * inner, quantiles])
     found = np.unique(_representable(found, dtype))
     return found[(found >= low) & (found < high)]
@@ -625,7 +633,9 @@ def _plateau(curve: np.ndarray, count: int | None) -> tuple[int, int]:
     best &= curve["score"] == curve["score"][best].max()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], best, [False]])))
     starts, stops = edges[::2], edges[1::2]
-    longest = np.argmax(curve["threshold"][stops - 1] - curve["threshold"][starts])
+    # Of a quarter: differences of great values can overflow.
+    value = curve["threshold"] * (0.25 if abs(curve["threshold"]).max() > 2.0**1000 else 1)
+    longest = np.argmax(value[stops - 1] - value[starts])
     return int(starts[longest]), int(stops[longest])
 
 
@@ -638,7 +648,8 @@ def _middle(thresholds: np.ndarray, start: int, stop: int) -> int:
 def _between(thresholds: np.ndarray, start: int, stop: int, more: int, dtype) -> np.ndarray:
     """New thresholds between the neighbours of a run."""
     low, high = thresholds[max(start - 1, 0)], thresholds[min(stop, thresholds.size - 1)]
-    return np.setdiff1d(_representable(np.linspace(low, high, more + 2), dtype), thresholds)
+    inner = np.linspace(0, 1, more + 2)
+    return np.setdiff1d(_representable(low * (1 - inner) + high * inner, dtype), thresholds)
 
 
 # --- how firm ---------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from .._checks import (
 )
 from .._contracts import Close, Exact, contract
 from . import _from_histogram
-from ._from_histogram import UndecidedError
+from ._from_histogram import UNSCALED, Scale, UndecidedError
 
 # An integer image whose values span more than this is binned like a floating-point one.
 MOST_INTEGER_BINS = 2**26
@@ -28,11 +30,9 @@ MOST_INTEGER_BINS = 2**26
 LI_BINS = 2048
 # Where the mean of its background lies within so few bins, the lowest are divided again.
 LI_COARSE = 64
-LI_REFINEMENTS = 4
-
-# Floats below this are scaled up to be divided into bins.
-_SMALL = 1e-290
-_SCALE = 2.0**500
+LI_REFINEMENTS = 6
+# A share of the range: no threshold of bins changes by as little.
+LI_TOLERANCE = 1e-7
 
 _NAN = 'image holds NaN; pass nan="omit" to leave it out'
 _INFINITE = "image holds infinite values, which have no bin and no mean; mask them"
@@ -70,8 +70,9 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
 
     Notes
     -----
-    Integer counts are those of `numpy.bincount`, floating-point ones those of `numpy.histogram`
-    (where that one refuses so many bins in so short a range, there are fewer), on every backend.
+    Integer counts are those of `numpy.bincount`, floating-point ones those of `numpy.histogram`, on
+    every backend. Where that one refuses so many bins in so short a range, there are fewer, down to
+    one for each number; and a range may be greater than the greatest number.
     Any array is one grey image, whatever its shape: a last axis of 3 or 4 is not taken for colours.
     `skimage.exposure.histogram` differs in its arguments, and lays 256 bins between False and True.
 
@@ -87,12 +88,26 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
     >>> histogram(np.array([3, 5, 5], dtype=np.uint8))
     (array([1, 0, 2]), array([3, 4, 5]))
     """
+    image, nbins, mask = _countable(image, nbins, mask, nan)
+    found = run(histogram, image, nbins, mask=mask)
+    counts, bins = _with_bins(found, image, nbins, mask, nan)
+    if isinstance(bins, Bins):
+        # Where numbers are few, two bins can have the same of them in the middle.
+        centers, first = np.unique(bins.centers, return_index=True)
+        return np.add.reduceat(counts, first), centers
+    return counts, bins
+
+
+def _countable(image, nbins, mask, nan):
     image = real_array(image)
     nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     option(nan, "nan", ("raise", "omit"))
-    mask = mask_array(mask, image)
-    image = _at_most_float64(image)
-    counts, bins = run(histogram, image, nbins, mask=mask)
+    return image, nbins, mask_array(mask, image)
+
+
+def _with_bins(found, image, nbins, mask, nan):
+    """What a backend found, as counts with the `Bins` of floats, or with the value of each bin."""
+    counts, bins = found
     if counts is None and np.isnan(bins[0]) and nan == "omit":
         mask = _not_nan(image, mask)
         counts, bins = run(histogram, image, nbins, mask=mask)
@@ -100,16 +115,29 @@ def histogram(image, nbins=256, *, mask=None, nan="raise"):
         return _one_bin(image, mask, *bins)
     counts = asnumpy(counts)
     if isinstance(bins, Bins):
-        # Where numbers are few, two bins can have the same of them in the middle.
-        centers, first = np.unique(bins.centers, return_index=True)
-        return np.add.reduceat(counts, first), centers
+        return counts, bins
     whole = np.int64 if bins + counts.size <= 2**63 else np.uint64
     return counts, np.arange(counts.size, dtype=whole) + whole(bins)
 
 
-def _at_most_float64(image):
-    wide = image.dtype.kind == "f" and image.dtype.itemsize > 8
-    return image.astype(np.float64) if wide else image
+def _counted(image, nbins, mask, nan):
+    """The histogram of an image with its bins, instead of their centres."""
+    image, nbins, mask = _countable(image, nbins, mask, nan)
+    return _with_bins(run(histogram, image, nbins, mask=mask), image, nbins, mask, nan)
+
+
+def histograms(image, nbins, *, mask, nan):
+    """The histogram of an image, and what `li` can start from, by one pass if the latter's finer
+    bins are parts of the bins."""
+    fine = _counted(image, LI_BINS, mask, nan) if image.dtype.kind == "f" else None
+    if fine is not None and isinstance(fine[1], Bins) and LI_BINS % nbins == 0:
+        counts, bins = fine
+        step, kind = LI_BINS // nbins, np.float64 if image.dtype.itemsize > 4 else np.float32
+        whole = lay_bins(bins.edges[0], bins.edges[-1], nbins, kind)
+        same = whole.edges.dtype == bins.edges.dtype and UNSCALED == whole.scale == bins.scale
+        if same and np.array_equal(whole.edges, bins.edges[::step]):
+            return (counts.reshape(-1, step).sum(axis=1), whole.centers), fine
+    return histogram(image, nbins, mask=mask, nan=nan), fine
 
 
 def _not_nan(image, mask):
@@ -131,23 +159,17 @@ def _one_bin(image, mask, low, high):
 
 @dataclass(frozen=True)
 class Bins:
-    """Edges between which ``(value - origin) * factor`` is counted, and the middle of each bin.
+    """The edges of bins as places of a scale, and the value in the middle of each.
 
-    For nearly all images `origin` is 0 and `factor` is 1. The others are those whose numbers are
-    too great or too small for differences and ratios of them to be numbers, and those that span a
-    few neighbouring numbers. The factor is a power of two, so that it changes no digit.
+    Nearly all images have the scale of their own values. Others are those whose numbers are so
+    great or small that their differences and ratios are none, and those that span so few numbers
+    that the bins have but a few each, or `single` ones.
     """
 
     edges: np.ndarray
     centers: np.ndarray
-    origin: float = 0.0
-    factor: float = 1.0
-
-    def place(self, values):
-        """Values as the edges see them."""
-        if self.origin == 0 and self.factor == 1:
-            return values
-        return (values.astype(np.float64) - self.origin) * self.factor
+    scale: Scale = UNSCALED
+    single: bool = False
 
 
 def lay_bins(low, high, nbins: int, dtype) -> Bins:
@@ -161,28 +183,23 @@ def lay_bins(low, high, nbins: int, dtype) -> Bins:
         if edges.dtype == np.float32 and (np.diff(edges) > 0).all():
             return Bins(edges, edges[:-1] / 2 + edges[1:] / 2)
     low, high = np.float64(low), np.float64(high)
-    apart = np.spacing(max(abs(low), abs(high)))
-    factor = power_of_two(low, high)
-    bottom, top = low * factor, high * factor
-    if top - bottom >= 8 * nbins * (apart * factor):
+    greatest = max(abs(low), abs(high))
+    usual = 2.0**-900 < greatest < 2.0**1000
+    scale = UNSCALED if usual else Scale(0.0, _from_histogram.power_of_two(greatest))
+    bottom, top = scale.place(low), scale.place(high)
+    if top - bottom >= 8 * nbins * np.spacing(greatest) * scale.factor:
         edges = np.linspace(bottom, top, nbins + 1)
-        return Bins(edges, (edges[:-1] / 2 + edges[1:] / 2) / factor, 0.0, factor)
+        # Halves first: the sum of two great edges can overflow.
+        return Bins(edges, scale.value(edges[:-1] / 2 + edges[1:] / 2), scale)
     # Differences of so near neighbours are exact.
-    apart = np.spacing(min(abs(low), abs(high))) * factor
-    numbers = round((high - low) * factor / apart) + 1
+    scale = Scale(low, scale.factor)
+    apart = np.spacing(min(abs(low), abs(high))) * scale.factor
+    numbers = round(scale.place(high) / apart) + 1
     each = -(-numbers // nbins)
     firsts = np.arange(-(-numbers // each)) * each
-    middles = np.minimum(firsts + (each - 1) // 2, numbers - 1) * apart
+    middles = np.minimum(firsts + (each - 1) // 2, numbers - 1)
     edges = np.append(firsts, firsts[-1] + each) * apart
-    return Bins(edges, low + middles / factor, low, factor)
-
-
-def power_of_two(low, high) -> float:
-    """What makes float64 numbers near the ends of the type ones to count with; 1 for others."""
-    greatest = max(abs(low), abs(high))
-    if greatest > 2.0**1000:
-        return 2.0**-64
-    return 2.0**600 if greatest < 2.0**-900 else 1.0
+    return Bins(edges, scale.value(middles * apart), scale, each == 1)
 
 
 def _histogram_of(image, nbins, hist, mask, nan):
@@ -211,25 +228,68 @@ def _histogram_of(image, nbins, hist, mask, nan):
     return counts[within].astype(np.float64), centers[within]
 
 
-def _merged(counts, centers, nbins: int):
+def merged(counts, centers, nbins: int):
     """At most `nbins` bins: a wide integer image has one a value, up to millions."""
     if counts.size <= nbins:
         return counts, centers
-    counts, edges = np.histogram(centers, nbins, weights=counts)
-    return counts, edges[:-1] / 2 + edges[1:] / 2
+    places, scale = _from_histogram.placed(centers)
+    counts, edges = np.histogram(places, nbins, weights=counts)
+    return counts, _from_histogram.within(scale.value((edges[:-1] + edges[1:]) / 2), centers)
 
 
-def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", merge=False, **options):
-    """Apply a method to a histogram, with `merge` to one of at most `nbins` bins.
+def without_gaps(counts, centers):
+    """A bin for each grey value where the values are evenly spaced, and bins between them empty.
+
+    Otherwise what looks at neighbouring bins would answer otherwise for a camera's 12 bits that are
+    stored as 16, and for bytes that are stored as floats.
+    """
+    if centers.dtype.kind == "f":
+        return _in_even_steps(counts, centers) if counts.size <= 4096 else (counts, centers)
+    # Most images have what rules it out among their first values.
+    step = np.gcd.reduce(np.flatnonzero(counts[:4096]))
+    step = step if step == 1 else np.gcd.reduce(np.flatnonzero(counts))
+    return (counts[::step], centers[::step]) if step else (counts, centers)
+
+
+def _in_even_steps(counts, centers):
+    """The fewest even steps from the lower edge of the bins to the upper one that meet all values,
+    which may have been rounded into the bin beside theirs, and that do so by no accident."""
+    bins, used = counts.size, np.flatnonzero(counts)
+    for steps in range(used.size - 1, bins - 1):
+        width = bins / steps
+        rounding = min(0.05, (width - 1) / 4)
+        level = np.ceil((used - rounding) / width)
+        level[-1] = steps
+        if (level * width > used + 1 + rounding).any() or (np.diff(level) <= 0).any():
+            continue
+        tried = steps - used.size + 2
+        if used.size > 2 and tried * _chance(used.size - 2, steps - 1, bins - 2) > 0.05:
+            continue
+        level = level.astype(np.int64)
+        place = (np.arange(steps + 1) * width).astype(np.int64)
+        place[level] = used
+        return np.bincount(level, counts[used], steps + 1), centers[place]
+    return counts, centers
+
+
+def _chance(values: int, places: int, bins: int) -> float:
+    """How likely so many of all bins are all among so many places."""
+    ways = [math.lgamma(n + 1) - math.lgamma(n + 1 - values) for n in (places, bins)]
+    return math.exp(ways[0] - ways[1])
+
+
+def _decide(method, image, nbins, hist, mask, nan, *, constant="bin", bins="all", **options):
+    """Apply a method to a histogram: "all" of its bins, those "without gaps", or these "merged".
 
     What a constant image gives: its "value" in its own dtype, or the centre of its one "bin", or
     an "error", as in scikit-image.
     """
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
-    if merge:
-        counts, centers = _merged(
-            counts, centers, integer(nbins, "nbins", at_least=2, at_most=MOST_BINS)
-        )
+    if bins != "all":
+        counts, centers = without_gaps(counts, centers)
+    if bins == "merged":
+        nbins = integer(nbins, "nbins", at_least=2, at_most=MOST_BINS)
+        counts, centers = merged(counts, centers, nbins)
     if counts.size > 1:
         return method(counts, centers, **options)
     if constant == "error":
@@ -383,6 +443,12 @@ def threshold_isodata(
     UserWarning
         If the image has three axes or more and the last has length 3 or 4, as that of colours has.
 
+    Notes
+    -----
+    For integer images the value is scikit-image's. That one adds up floating-point values in
+    float32; here they are added up from the lowest value in float64, so that an image far from zero
+    for its contrast has the threshold that it has near zero, within a bin.
+
     References
     ----------
     .. [1] T.W. Ridler, S. Calvard, "Picture thresholding using an iterative selection method", IEEE
@@ -442,6 +508,12 @@ def threshold_minimum(
     UserWarning
         If the image has three axes or more and the last has length 3 or 4, as that of colours has.
 
+    Notes
+    -----
+    Of integers with a common factor, and of floats in even steps, only the bins of these values
+    count, and of two values the lower one is the threshold. scikit-image smooths over the bins
+    between: its threshold of bytes times 16 is another one than that of the bytes, or none.
+
     References
     ----------
     .. [1] J.M.S. Prewitt, M.L. Mendelsohn, "The analysis of cell images", Annals of the New York
@@ -465,6 +537,7 @@ def threshold_minimum(
         nan,
         max_num_iter=integer(max_num_iter, "max_num_iter", at_least=1),
         constant="error",
+        bins="without gaps",
     )
 
 
@@ -502,6 +575,13 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     UserWarning
         If the image has three axes or more and the last has length 3 or 4, as that of colours has.
 
+    Notes
+    -----
+    Of integers with a common factor, and of floats in even steps, only the bins of these values
+    count, and of two values the lower one is the threshold. scikit-image takes the bins between
+    for empty ones: its threshold of bytes times 3 is another one than that of the bytes, and of
+    the values 0 and 1 it may be 1, with nothing above it.
+
     References
     ----------
     .. [1] G.W. Zack, W.E. Rogers, S.A. Latt, "Automatic measurement of sister chromatid exchange
@@ -517,7 +597,16 @@ def threshold_triangle(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     np.int64(13)
     """
     not_colours(threshold_triangle, image, hist, ndim=None)
-    return _decide(_from_histogram.triangle, image, nbins, hist, mask, nan, constant="value")
+    return _decide(
+        _from_histogram.triangle,
+        image,
+        nbins,
+        hist,
+        mask,
+        nan,
+        constant="value",
+        bins="without gaps",
+    )
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -572,7 +661,7 @@ def threshold_intermodes(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     """
     not_colours(threshold_intermodes, image, hist, ndim=None)
     return _decide(
-        _from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error", merge=True
+        _from_histogram.intermodes, image, nbins, hist, mask, nan, constant="error", bins="merged"
     )
 
 
@@ -625,7 +714,7 @@ def threshold_huang(image=None, nbins=256, *, hist=None, mask=None, nan="raise")
     np.int64(12)
     """
     not_colours(threshold_huang, image, hist, ndim=None)
-    return _decide(_from_histogram.huang, image, nbins, hist, mask, nan, merge=True)
+    return _decide(_from_histogram.huang, image, nbins, hist, mask, nan, bins="merged")
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -678,7 +767,7 @@ def threshold_maxentropy(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     np.int64(12)
     """
     not_colours(threshold_maxentropy, image, hist, ndim=None)
-    return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan, merge=True)
+    return _decide(_from_histogram.maxentropy, image, nbins, hist, mask, nan, bins="merged")
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -738,7 +827,7 @@ def threshold_minerror(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     """
     not_colours(threshold_minerror, image, hist, ndim=None)
     return _decide(
-        _from_histogram.minerror, image, nbins, hist, mask, nan, constant="error", merge=True
+        _from_histogram.minerror, image, nbins, hist, mask, nan, constant="error", bins="merged"
     )
 
 
@@ -794,7 +883,7 @@ def threshold_moments(image=None, nbins=256, *, hist=None, mask=None, nan="raise
     """
     not_colours(threshold_moments, image, hist, ndim=None)
     return _decide(
-        _from_histogram.moments, image, nbins, hist, mask, nan, constant="error", merge=True
+        _from_histogram.moments, image, nbins, hist, mask, nan, constant="error", bins="merged"
     )
 
 
@@ -847,7 +936,7 @@ def threshold_percentile(image=None, nbins=256, *, hist=None, mask=None, nan="ra
     np.int64(12)
     """
     not_colours(threshold_percentile, image, hist, ndim=None)
-    return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan, merge=True)
+    return _decide(_from_histogram.percentile, image, nbins, hist, mask, nan, bins="merged")
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -899,7 +988,7 @@ def threshold_renyientropy(image=None, nbins=256, *, hist=None, mask=None, nan="
     np.int64(12)
     """
     not_colours(threshold_renyientropy, image, hist, ndim=None)
-    return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan, merge=True)
+    return _decide(_from_histogram.renyientropy, image, nbins, hist, mask, nan, bins="merged")
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -951,7 +1040,7 @@ def threshold_shanbhag(image=None, nbins=256, *, hist=None, mask=None, nan="rais
     np.int64(12)
     """
     not_colours(threshold_shanbhag, image, hist, ndim=None)
-    return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan, merge=True)
+    return _decide(_from_histogram.shanbhag, image, nbins, hist, mask, nan, bins="merged")
 
 
 @contract(Exact(), via=histogram, nan="omit")
@@ -963,7 +1052,7 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     classes : int, optional
-        How many, at least 2. The work grows with the power ``classes - 1`` of the number of bins.
+        How many, at least 2.
     nbins : int, optional
         Bins between the extremes of the image.
     hist : array or pair of arrays, optional
@@ -994,9 +1083,11 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
 
     Notes
     -----
-    scikit-image ignores `nbins` for integer images, and searches up to 65 536 bins of a 16-bit
-    image for minutes. Here an integer image whose values span more than `nbins` is binned; one
-    that does not (8-bit images, by default) gets scikit-image's thresholds.
+    The thresholds are the best of all, and those of `threshold_otsu` for two classes; of equally
+    good ones, the lowest. scikit-image weighs the first bin as if it were the second, and adds in
+    float32, so that its thresholds may be others. It also ignores `nbins` for integer images, and
+    searches up to 65 536 bins of a 16-bit image for minutes. Here an integer image that is to have
+    more than two classes and whose values span more than `nbins` is binned.
 
     References
     ----------
@@ -1014,8 +1105,8 @@ def threshold_multiotsu(image=None, classes=3, nbins=256, *, hist=None, mask=Non
     classes = integer(classes, "classes", at_least=2)
     nbins = integer(nbins, "nbins", at_least=1, at_most=MOST_BINS)
     counts, centers = _histogram_of(image, nbins, hist, mask, nan)
-    if hist is None:
-        counts, centers = _merged(counts, centers, nbins)
+    if hist is None and classes > 2 and counts.size > nbins:
+        counts, centers = merged(*without_gaps(counts, centers), nbins)
     return _from_histogram.multiotsu(counts, centers, classes=classes)
 
 
@@ -1037,8 +1128,8 @@ def threshold_li(
     image : array of real numbers or bool, any shape of at least one axis, optional
         May be left out if `hist` is given.
     tolerance : float, optional
-        End when the threshold changes by no more; by default half a grey value for integers, and
-        zero (when a threshold comes again) for others.
+        End when the threshold changes by no more; by default half of the smallest difference
+        between two values for integers, and a ten-millionth of the range for others.
     initial_guess : float or function, optional
         Where to start: a value between the extremes of the image, or a function that finds one in
         the image less its minimum (as in scikit-image). By default its mean.
@@ -1070,11 +1161,19 @@ def threshold_li(
 
     Notes
     -----
-    For integer images the value is scikit-image's. A floating-point image is taken as a histogram
-    of 2048 bins, finer at its lower end where outliers make that necessary, so that the value lies
-    within one bin of 256 of scikit-image's, which passes over the image again and again. That one
-    never ends on some large float32 volumes, because it swings between two neighbouring numbers;
-    this one ends when a value comes again. It takes bool images too.
+    For integer images without a common factor the value is scikit-image's. That one ends at half a
+    grey value whatever the factor.
+
+    A floating-point image is taken as a histogram of 2048 bins, finer at its lower end where
+    outliers or a background that is nearly black make that necessary, with the lowest value by
+    itself. So the value lies within one bin of 256 of scikit-image's, which passes over the image
+    again and again. That one never ends on some large float32 volumes, because it swings between
+    two neighbouring numbers; this one ends when a value comes again. It takes bool images too.
+
+    Of a background of the lowest value alone, the method knows no logarithm: it ends there, as in
+    scikit-image, so that the threshold of two values is their mean. With a `hist` of floats, nobody
+    knows how the values of the first bin lie in it: what it has more than the second is taken for
+    the lowest value.
 
     References
     ----------
@@ -1096,107 +1195,210 @@ def threshold_li(
         number(tolerance, "tolerance", at_least=0)
     if iter_callback is not None and not callable(iter_callback):
         raise TypeError(f"iter_callback must be a function, got {type(iter_callback).__name__}")
-    counts, centers = _histogram_of(image, LI_BINS, hist, mask, nan)
-    if counts.size == 1:
-        return _constant(image, hist, centers)
-    whole = centers.dtype.kind in "iu"
-    binned = hist is None and not whole
-    lowest = centers[0]
-    if binned:
+    return li(image, hist, mask, nan, tolerance, initial_guess, iter_callback)
+
+
+def li(
+    image,
+    hist=None,
+    mask=None,
+    nan="raise",
+    tolerance=None,
+    initial_guess=None,
+    iter_callback=None,
+    counted=None,
+):
+    """Li's threshold of an image, or of a histogram, with arguments that are checked.
+
+    What `histograms` gave for the image may be given as `counted`.
+    """
+    if hist is None and image is not None:
         image = real_array(image)
         mask = mask_array(mask, image)
-        if nan == "omit" and image.dtype.kind == "f":
-            mask = _not_nan(image, mask)
-        counts, centers, lowest = _from_lowest(counts, centers, image, mask)
-    options = {
-        "lowest": lowest,
-        "initial_guess": _li_guess(initial_guess, image, mask, centers, lowest),
-        "tolerance": 0.5 if whole else 0.0,
-    }
+        counts, bins = counted or _counted(image, LI_BINS, mask, nan)
+        few = isinstance(bins, Bins) and image.size <= 2 * LI_BINS
+        if few:
+            counts, bins = _every_value(image, mask, bins.centers.dtype)
+        counts = counts.astype(np.float64)
+    else:
+        counts, bins = _histogram_of(None, 1, hist, None, nan)
+        few = bins.dtype.kind in "iu" or not _even(bins)
+    if counts.size == 1:
+        return _constant(image, hist, bins)
+    values = _li_values(counts, bins, few)
     if tolerance is not None:
-        options["tolerance"] = float(tolerance)
-    if binned:
-        counts, centers = _li_refined(image, mask, counts, centers, options)
-    value = _from_histogram.li(counts, centers, iter_callback=iter_callback, **options)
-    if whole:
-        # Beyond 2**53 float64 has no room for all integers, and rounds out of the range.
-        far = max(abs(int(centers[0])), abs(int(centers[-1]))) > 2**53
-        return np.float64(value) if not far else _whole_between(value, centers)
-    return centers.dtype.type(value)
+        values = values._replace(tolerance=float(tolerance) * values.scale.factor)
+    values = values._replace(guess=_li_guess(initial_guess, image, mask, values))
+    if isinstance(bins, Bins) and not bins.single:
+        values = _li_refined(image, mask, counts, bins, values)
+    if iter_callback is None:
+        return values.value(values.threshold())
+    return values.value(values.threshold(lambda place: iter_callback(values.value(place))))
 
 
-def _whole_between(value, centers):
-    return centers.dtype.type(min(max(int(value), int(centers[0])), int(centers[-1])))
+def _every_value(image, mask, dtype):
+    """How often each value is in an image of few pixels, where each of them makes a difference."""
+    values = asnumpy(image).astype(dtype)
+    values = values[~np.isnan(values) & (True if mask is None else asnumpy(mask))]
+    values, counts = np.unique(values, return_counts=True)
+    return counts, values
 
 
-def _from_lowest(counts, centers, image, mask):
-    """The bins with one more before them, for what is the lowest value itself.
+def _even(centers) -> bool:
+    """Whether centres of a histogram are those of equal bins, or whole numbers."""
+    places, _ = _from_histogram.placed(centers)
+    step = places[-1] / max(1, places.size - 1)
+    return bool(np.abs(places - np.arange(places.size) * step).max() < 0.1 * step)
 
-    Means are counted from it: a background of one value has the mean 0, whatever the bins.
+
+class _LiValues(NamedTuple):
+    """What Li's method looks at: bins as places from the lowest value, and how to come back.
+
+    Places are counted from `lowest`, a place of the scale itself.
     """
-    from .comparison import count_above
 
-    lowest = centers.dtype.type(_extreme(image, mask))
-    above, _ = count_above(image, np.array([lowest], image.dtype), mask)
-    there = counts.sum() - above[0]
-    counts = np.concatenate(([there], counts))
-    counts[1] -= there
-    return counts, np.concatenate(([lowest], centers)), lowest
+    bins: tuple  # see `_from_histogram.li`
+    scale: Scale
+    lowest: float
+    extremes: tuple
+    kind: type
+    tolerance: float
+    guess: float | None = None
+
+    def threshold(self, report=lambda _: None) -> float:
+        options = {"tolerance": self.tolerance, "guess": self.guess, "report": report}
+        return _from_histogram.li(*self.bins, **options)
+
+    def value(self, place):
+        """The value at a place, within the image's range and in the type of what is returned."""
+        low, high = self.extremes
+        if issubclass(self.kind, np.integer):
+            return self.kind(min(int(low) + int(place), int(high)))
+        with np.errstate(over="ignore"):
+            value = self.kind(self.scale.value(self.lowest + place))
+        if np.issubdtype(type(low), np.floating) and self.scale.place(value) > self.lowest + place:
+            # What is above it is to be above the rounded one too.
+            value = np.nextafter(value, self.kind(-np.inf))
+        return np.clip(value, self.kind(low), self.kind(high))
 
 
-def _extreme(image, mask):
-    """The lowest value that counts."""
-    values = image if mask is None else array_namespace(image).where(mask, image, np.inf)
-    return asnumpy(values.min())[()]
+def _li_values(counts, bins, each) -> _LiValues:
+    """How a search begins among bins, or among values, of which `each` is by itself."""
+    if not isinstance(bins, Bins):
+        places, scale = _from_histogram.placed(bins)
+        extremes, kind = (bins[0], bins[-1]), bins.dtype.type
+        if bins.dtype.kind == "f" and not each:
+            # From half a bin before the first of the middles.
+            step = places[-1] / (counts.size - 1)
+            edges = (np.arange(counts.size + 1) - 0.5) * step
+            found = _from_histogram.spread(counts, edges - edges[0])
+            tolerance = LI_TOLERANCE * places[-1]
+            return _LiValues(found, scale, edges[0], extremes, kind, tolerance)
+        below = places
+        if bins.dtype.kind == "f":
+            # Rounding is not to decide whether a value that is the threshold is above it.
+            greatest = scale.factor * max(abs(float(bins[0])), abs(float(bins[-1])))
+            below = places - max(1e-9 * places[-1], 4 * np.finfo(kind).eps * greatest)
+        elif max(abs(int(bins[0])), abs(int(bins[-1]))) <= 2**53:
+            kind = np.float64  # beyond, it has no room for all integers
+        half = _half_a_step(counts, places)
+        return _LiValues((counts, places, below, below), scale, 0.0, extremes, kind, half)
+    low, high = bins.scale.value(bins.edges[[0, -1]].astype(np.float64))
+    with np.errstate(over="ignore"):
+        span = min(high - low, np.finfo(np.float64).max)
+    scale = Scale(low, _from_histogram.power_of_two(span))
+    edges = _li_places(bins, scale)
+    if bins.single:
+        places = edges[:-1]
+        found, tolerance = (counts, places, places, places), _half_a_step(counts, places)
+        high = bins.centers[-1]
+    else:
+        found, tolerance = _from_histogram.spread(counts, edges), LI_TOLERANCE * edges[-1]
+    return _LiValues(found, scale, 0.0, (low, high), bins.centers.dtype.type, tolerance)
 
 
-def _li_guess(guess, image, mask, centers, lowest):
-    """The first guess as a distance from the lowest value, None for the mean."""
+def _half_a_step(counts, places) -> float:
+    """Half of the smallest difference between two values, where scikit-image ends."""
+    return float(np.diff(places[counts > 0]).min()) / 2
+
+
+def _li_places(bins, scale):
+    return scale.place(bins.scale.value(bins.edges.astype(np.float64)))
+
+
+def _li_guess(guess, image, mask, values):
+    """The first guess as a place, None for the mean."""
+    low, high = values.extremes
     if guess is None:
         return None
     if callable(guess):
         if image is None:
             raise ValueError("initial_guess as a function needs an image")
-        return float(guess(_from_minimum(image, mask)))
-    number(guess, "initial_guess", finite=False)
-    if not lowest < guess < centers[-1]:
+        guess = guess(_from_minimum(image, mask))
+        number(guess, "the result of initial_guess", finite=False)
+        place = float(guess) * values.scale.factor
+        inside = 0 <= place <= values.bins[3].max()
+    else:
+        number(guess, "initial_guess", finite=False)
+        inside = low < guess < high
+        place = float(values.scale.place(np.float64(guess))) - values.lowest
+        # scikit-image starts integer images at a whole number.
+        place = float(int(place)) if inside and np.issubdtype(type(low), np.integer) else place
+    if not inside:
         raise ValueError(
-            f"initial_guess must lie between the extremes of the image, {lowest} and "
-            f"{centers[-1]}, got {guess}"
+            f"initial_guess must lie between the extremes of the image, {low} and {high}, "
+            f"got {guess}" + " above the lowest" * callable(guess)
         )
-    guess = float(guess) - float(lowest)
-    # scikit-image starts integer images at a whole number.
-    return float(int(guess)) if centers.dtype.kind in "iu" else guess
+    return place
 
 
-def _li_refined(image, mask, counts, centers, options):
-    """The histogram, with finer bins below where nearly all of the background is in a few bins.
+def _li_refined(image, mask, counts, bins, values):
+    """The same with finer bins below where nearly all of the background is in a few bins.
 
     The method takes logarithms of means counted from the lowest value: a few bright voxels must
-    not decide how finely the others are told apart.
+    not decide how finely the others are told apart, and a background of one exact value has the
+    mean 0.
     """
-    lowest = options["lowest"]
+    low = values.extremes[0]
+    first = low if image.dtype.kind != "f" else image.dtype.type(low)
+    # The lowest value, and the bins above the finest ones, once these are divided.
+    lowest, above = None, (np.empty(0),) * 4
     for _ in range(LI_REFINEMENTS):
-        value = _from_histogram.li(counts, centers, **options)
-        below = centers <= value
-        width = centers[2] - centers[1] if centers.size > 2 else centers[1] - centers[0]
-        end = centers.dtype.type(min(float(lowest) + LI_COARSE * float(width), float(centers[-1])))
-        reached = centers[1:] - width / 2 <= value
-        if not counts[1:][reached].any():
-            break  # the background is the lowest value
-        shares = counts[below] / counts[below].sum()
-        if (shares * centers[below]).sum() >= end:
+        place, edges = values.threshold(), _li_places(bins, values.scale)
+        # The lowest value comes first, and is known if it is by itself.
+        known = 0 if lowest is None else 1
+        weights, places, _, last = (part[known:] for part in values.bins)
+        back = last <= place
+        if (weights * places)[back].sum() > LI_COARSE * (edges[1] - edges[0]) * weights[back].sum():
             break
-        there = image < end
+        few = min(LI_COARSE, counts.size)
+        if known and (few == counts.size or place < edges[0]):
+            break  # no other value is in the background, or none that can be told apart
+        there = image > first
+        if few < counts.size:
+            there &= bins.scale.place(image) < bins.edges[few]
         there = there if mask is None else there & mask
-        found, finer = histogram(image, LI_BINS, mask=there)
-        above = centers > end
-        if finer.size == 1:
+        rest = _from_histogram.spread(counts, edges)
+        rest = [part[np.tile(np.arange(counts.size) >= few, 2)] for part in rest]
+        above = tuple(np.concatenate(pair) for pair in zip(rest, above))
+        inside, counts, found = counts[:few].sum(), np.empty(0), (np.empty(0),) * 4
+        if bool(there.any()):
+            counts, bins = _counted(image, LI_BINS, there, "raise")
+            counts = counts.astype(np.float64)
+            if not isinstance(bins, Bins) or bins.single:
+                places = bins.centers if isinstance(bins, Bins) else bins
+                places = values.scale.place(places.astype(np.float64))
+                found = counts, places, places, places
+            else:
+                found = _from_histogram.spread(counts, _li_places(bins, values.scale))
+        if lowest is None:
+            lowest = ([inside - counts.sum()], [0.0], [0.0], [0.0])
+        values = values._replace(
+            bins=tuple(np.concatenate(parts) for parts in zip(lowest, found, above))
+        )
+        if counts.size < 2 or bins.single:
             break
-        found, finer, _ = _from_lowest(found.astype(np.float64), finer, image, there)
-        counts = np.concatenate((found, counts[above]))
-        centers = np.concatenate((finer, centers[above]))
-    return counts, centers
+    return values
 
 
 def _from_minimum(image, mask):
@@ -1275,5 +1477,8 @@ def threshold_mean(image=None, *, hist=None, mask=None, nan="raise"):
     if np.isfinite(value):
         return value
     # The sum is beyond the range of the type, the mean is not.
-    share = asnumpy(run(threshold_mean, image.astype(np.float64) * 2.0**-64, mask=mask))[()]
-    return image.dtype.type(share * 2.0**64)
+    share = asnumpy(run(threshold_mean, inside / 2.0**64, mask=None))[()]
+    with np.errstate(over="ignore"):
+        value = share * share.dtype.type(2.0**64)
+    top = np.finfo(value.dtype).max
+    return np.clip(value, -top, top)

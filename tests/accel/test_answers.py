@@ -74,6 +74,9 @@ def images():
     for shape in SHAPES:
         for dtype in (*DTYPES, np.float16, ">u2", ">f4"):
             yield image(shape, np.dtype(dtype).newbyteorder("=")).astype(dtype)
+    # With gaps between the values.
+    yield image(SHAPES[0], np.dtype(np.uint8)).astype(np.uint16) * 16
+    yield image(SHAPES[0], np.dtype(np.uint8)).astype(np.float32) / 255
     for dtype in (np.uint8, np.float32):
         yield np.ones(SHAPES[0], dtype)
         yield (image(SHAPES[0], np.float64) > 0.5).astype(dtype)
@@ -83,7 +86,8 @@ def images():
 def test_a_served_function_gives_the_originals_answer(path):
     one, tried = entry(path), 0
     for x in images():
-        if path == "skimage.filters.threshold_minimum" and x.dtype.kind in "iu" and x.itemsize > 1:
+        wide = x.dtype.kind in "iu" and int(x.max()) - int(x.min()) > 5000
+        if path == "skimage.filters.threshold_minimum" and wide:
             continue  # the original smooths a histogram of 65 536 bins ten thousand times
         for args, kwargs in calls(path, x):
             before = [np.copy(a) if isinstance(a, np.ndarray) else a for a in args]

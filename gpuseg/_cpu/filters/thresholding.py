@@ -31,7 +31,9 @@ def histogram(image, nbins, *, mask):
 
 def count_floats(values, bins):
     edges = guessable(bins.edges)
-    return kernel.float_histogram_cpu(bins.place(values).astype(edges.dtype, copy=False), edges)
+    return kernel.float_histogram_cpu(
+        bins.scale.place(values).astype(edges.dtype, copy=False), edges
+    )
 
 
 def pieces(image, mask):
@@ -90,5 +92,16 @@ def guessable(edges):
 
 
 def threshold_mean(image, *, mask):
+    values = image if mask is None else image[mask]
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.mean(image) if mask is None else np.mean(image[mask])
+        mean = np.mean(values)
+    return within(mean, values[(0,) * values.ndim], lambda: (values.min(), values.max()))
+
+
+def within(mean, first, extremes):
+    """A mean, put back among values that are all so much alike that rounding may have moved it
+    beyond them. They are looked at only if the first of them is nearly the mean."""
+    mean, first = np.asarray(mean)[()], float(first)
+    if not np.isfinite(mean) or abs(mean / 2 - first / 2) > 1e-3 * abs(first):
+        return mean
+    return mean.dtype.type(np.clip(mean, *extremes()))

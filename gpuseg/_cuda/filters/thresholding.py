@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..._backend import array_namespace, asnumpy, cuda_stream
-from ..._cpu.filters.thresholding import choose_bins, countable, guessable, trimmed
+from ..._cpu.filters.thresholding import choose_bins, countable, guessable, trimmed, within
 from ...kernels import histogram as kernel
 
 
@@ -31,7 +31,7 @@ def histogram(image, nbins, *, mask):
     edges = guessable(bins.edges)
     counts = xp.zeros(edges.size - 1, np.uint64)
     binned = kernel.binning(edges)
-    kernel.float_histogram_cuda(bins.place(values), xp.asarray(edges), counts, binned, stream)
+    kernel.float_histogram_cuda(bins.scale.place(values), xp.asarray(edges), counts, binned, stream)
     return _on_host(counts), bins
 
 
@@ -43,6 +43,11 @@ def _on_host(counts):
 def threshold_mean(image, *, mask):
     """Sums in float64: a device adds in an order of its own."""
     values = image if mask is None else image[mask]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         mean = values.mean(dtype=np.float64)
-    return mean.astype(values.dtype) if values.dtype.kind == "f" else mean
+    mean = asnumpy(mean.astype(values.dtype) if values.dtype.kind == "f" else mean)
+
+    def extremes():
+        return asnumpy(values.min()), asnumpy(values.max())
+
+    return within(mean, asnumpy(values[(0,) * values.ndim]), extremes)

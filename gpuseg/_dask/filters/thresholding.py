@@ -32,9 +32,16 @@ def histogram(image, nbins, *, mask):
 
 
 def threshold_mean(image, *, mask):
-    sums = _each(_sum, _blocks(image, mask))
-    mean = math.fsum(total for total, _ in sums) / sum(count for _, count in sums)
-    return np.asarray(mean).astype(np.mean(np.empty(1, image.dtype)).dtype)
+    blocks = _blocks(image, mask)
+    sums = [found for found in _each(_sum, blocks) if found[1]]
+    mean = math.fsum(total for total, _, _ in sums) / sum(count for _, count, _ in sums)
+    mean = np.asarray(mean).astype(np.mean(np.empty(1, image.dtype)).dtype)
+
+    def extremes():
+        found = [ends for ends in _each(_extremes, blocks) if ends is not None]
+        return np.min([low for low, _ in found]), np.max([high for _, high in found])
+
+    return whole.within(mean, sums[0][2], extremes)
 
 
 def _blocks(image, mask) -> list:
@@ -73,5 +80,8 @@ def _float_counts(image, mask, bins):
 
 
 def _sum(image, mask):
+    """The sum of what counts in a chunk, how much that is, and the first of it."""
     values = image if mask is None else image[mask]
-    return float(values.sum(dtype=np.float64)), values.size
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values.sum(dtype=np.float64))
+    return total, values.size, float(values[(0,) * values.ndim]) if values.size else 0.0
