@@ -172,21 +172,22 @@ def finite_inside(x, mask, name: str = "image"):
         raise ValueError(f"{error} within the mask") from None
 
 
-# Between these float32 holds the squares of what is compared, and sums of them.
-_MODERATE = -60, 60
+# Between these exponents a type of so many bytes holds squares of what is compared, and their sums.
+_MODERATE = {4: (-60, 60), 8: (-531, 503)}
 
 
-def moderate(x, mask=None):
-    """An array of finite numbers, divided by a power of two where float32 could not hold the
+def moderate(x, mask=None, *, squares_in=np.float32):
+    """An array of finite numbers, divided by a power of two where a type could not hold the
     squares of its values, and the exponent of that power. What a mask leaves out is not looked at,
     and 0 where anything is divided; an axis more than the mask's holds channels."""
     if x.dtype.kind != "f" or x.dtype.itemsize < 4 or (is_dask(x) and x.dtype.itemsize < 8):
         return x, 0
-    exponent = _exponent(x)
+    usual = _MODERATE[np.dtype(squares_in).itemsize]
+    exponent = _exponent(x, usual)
     if mask is not None and exponent is not None:
         inside = mask if mask.ndim == x.ndim else mask[..., None]
         x = (np if is_dask(mask) else array_namespace(x)).where(inside, x, x.dtype.type(0))
-        exponent = _exponent(x)
+        exponent = _exponent(x, usual)
     if exponent is None:
         return x, 0
     # In two steps: one factor may be too great for float64.
@@ -195,7 +196,7 @@ def moderate(x, mask=None):
     return x, exponent
 
 
-def _exponent(x) -> int | None:
+def _exponent(x, usual: tuple[int, int]) -> int | None:
     """The exponent of the greatest magnitude; None where it is moderate."""
     low, high = x.min(), x.max()
     if is_dask(x):
@@ -203,13 +204,16 @@ def _exponent(x) -> int | None:
 
         low, high = dask.compute(low, high)
     exponent = math.frexp(max(abs(float(low)), abs(float(high))))[1]
-    return None if _MODERATE[0] < exponent < _MODERATE[1] or low == high == 0 else exponent
+    return None if usual[0] < exponent < usual[1] or low == high == 0 else exponent
 
 
-def times_power(x, exponent: int):
-    """Numbers times a power of two, infinite where that is beyond float64."""
+def times_power(x, exponent):
+    """Numbers times powers of two, infinite where that is beyond float64."""
+    if not np.any(exponent):
+        return x
+    xp = array_namespace(x) if is_cupy(x) else np
     with np.errstate(over="ignore"):
-        return np.ldexp(x, exponent) if exponent else x
+        return xp.ldexp(x, xp.asarray(exponent) if np.ndim(exponent) else exponent)
 
 
 def footprint_array(x, image, name: str = "footprint"):

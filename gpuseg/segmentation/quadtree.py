@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from .._backend import array_namespace, asnumpy, is_dask, run
-from .._checks import integer, not_colours, number, option, real_array
+from .._checks import (
+    integer,
+    moderate,
+    not_colours,
+    number,
+    option,
+    real_array,
+    times_power,
+)
 from .._contracts import Exact, contract
 
 _CRITERIA = ("range", "std", "variance")
@@ -41,7 +49,8 @@ class QuadTree:
         `criterion` is ``'range'``, else float64.
     min, max : arrays of the type of the image
     variance : float64 array or None
-        None where `criterion` is ``'range'``, which does not need it.
+        None where `criterion` is ``'range'``, which does not need it. Where float64 does not hold
+        the square, it is infinite or 0, though the image was divided by the true one.
     chunks : tuple of tuples of int, or None
         Of the tree of a Dask array: those of ``labels()``, ``mean_image()`` and ``merge()``, which
         are then lazy.
@@ -296,14 +305,22 @@ def quadtree(image, threshold, criterion="range", min_size=1, max_size=None):
         max_size = _power_of_two(max_size, "max_size")
         if max_size < min_size:
             raise ValueError(f"max_size must be at least min_size, {min_size}, got {max_size}")
+    there, exponent, limit = image, 0, threshold
+    if criterion != "range" and image.dtype == np.float64:
+        there, exponent = moderate(image, squares_in=np.float64)
+        power = 2 if criterion == "variance" else 1
+        limit = min(float(times_power(threshold, -power * exponent)), np.finfo(np.float64).max)
     corner, level, low, high, mean, variance = run(
         quadtree,
-        image,
-        threshold=threshold,
+        there,
+        threshold=limit,
         criterion=criterion,
         min_size=min_size,
         max_size=max_size,
     )
+    if exponent:
+        low, high, mean = (times_power(x, exponent) for x in (low, high, mean))
+        variance = times_power(variance, 2 * exponent)
     chunks = None
     if is_dask(image):
         from .._dask.segmentation.quadtree import in_tiles
