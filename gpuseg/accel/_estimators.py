@@ -106,9 +106,15 @@ def _nearest(estimator, X, k, metric):
     more = min(k + 1, len(references))
     distances, indices = run(nearest_neighbors, X, references, more, metric)
     tree = getattr(estimator, "_tree", None)
-    # A search without a tree compares |x|^2 - 2 x y + |y|^2, which rounds by the size of these.
-    scale = _EQUAL * (1 if tree is not None else 1 + np.abs(references).max() + np.abs(X).max())
-    tied = (np.diff(distances) <= _EQUAL * distances[:, 1:] + (tree is None) * scale).any(axis=1)
+    # Squares beyond float64 tell nothing, which is none of the user's concern.
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = distances**2
+        rounding = _EQUAL * squares[:, 1:]
+        if tree is None:
+            # Without a tree distances are |x|^2 - 2 x y + |y|^2, which rounds by the size of these.
+            greatest = max(float(np.abs(table).max()) for table in (X, references))
+            rounding = rounding + _EQUAL * X.shape[1] * greatest**2
+        tied = (np.diff(squares) <= rounding).any(axis=1)
     distances, indices = distances[:, :k], indices[:, :k]
     if tied.any():
         if tree is None or X is references:

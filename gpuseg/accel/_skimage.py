@@ -63,8 +63,7 @@ def _of_our_histogram(method, image, nbins, **options):
     counts, centers = filters.histogram(image, nbins)
     if counts.size == 1:
         raise Unserved("scikit-image has rules of its own for constant images")
-    kind = np.float32 if image.dtype == np.float16 else image.dtype
-    if centers.dtype.kind == "f" and (centers.dtype != kind or counts.size != nbins):
+    if centers.dtype.kind == "f" and (centers.dtype != image.dtype or counts.size != nbins):
         raise Unserved("scikit-image lays other bins, or cannot")
     return method(hist=(counts, centers), **options)
 
