@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
@@ -523,7 +524,12 @@ def _scheduled(scheduler: str, workers: int, work: Work) -> Iterator[None]:
     settings: dict[str, Any] = {"temporary-directory": str(temporary)}
     if scheduler in ("threads", "processes"):
         settings |= {"scheduler": scheduler, "num_workers": workers}
-    with dask.config.set(settings):
+    with contextlib.ExitStack() as stack:
+        if scheduler == "threads":
+            # Dask goes on at the first error, while other threads still write into the work folder:
+            # this pool waits for them, so that nothing is written once the folder is gone.
+            settings["pool"] = stack.enter_context(ThreadPoolExecutor(workers))
+        stack.enter_context(dask.config.set(settings))
         yield
 
 

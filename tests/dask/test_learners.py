@@ -117,7 +117,9 @@ TOLERANCE = 3e-6  # of probabilities: what another order of sums in float32 make
 
 
 def network(ndim=2, outputs=1, channels=1, depth=2, **more):
-    unet = pytest.importorskip("gpuseg.unet")
+    pytest.importorskip("torch")
+    from gpuseg import unet
+
     model = unet.UNet(channels, outputs, base=4, depth=depth, ndim=ndim, seed=1, **more)
     model.set_normalization([10] * channels, [5] * channels)
     return unet, model.eval()
