@@ -70,7 +70,6 @@ def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT0
     >>> position(np.zeros((3, 3)), polar=True)[0, 1]
     array([ 1.        , -1.57079633])
     """
-    flags(polar=polar)
     image, channel_axis = spatial_image(image, channel_axis, ndim=None)
     ndim = image.ndim - (channel_axis is not None)
     scale = checked_position(polar, scale, ndim)
@@ -78,6 +77,7 @@ def position(image, polar=False, scale=1.0, *, channel_axis=None):  # noqa: FBT0
 
 
 def checked_position(polar, scale, ndim: int) -> tuple[float, ...]:
+    flags(polar=polar)
     if polar and ndim not in (2, 3):
         raise ValueError(f"polar coordinates need an image of 2 or 3 axes, got {ndim}")
     return per_axis(scale, "scale", ndim)

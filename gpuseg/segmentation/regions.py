@@ -20,6 +20,7 @@ from .._checks import (
     per_axis,
     place,
     real_array,
+    several,
     shown,
 )
 from .._contracts import Exact, SamePartition, contract
@@ -98,12 +99,14 @@ def watershed(
     """
     flags(watershed_line=watershed_line)
     image = finite_array(image, ndim=(1, 2, 3, 4))
+    if isinstance(markers, list | tuple):
+        markers = as_array(markers, "markers")
     if markers is not None and np.ndim(markers) == 0:
         markers = integer(markers, "markers", at_least=1, at_most=image.size)
     elif markers is not None:
         markers = integer_array(markers, "markers")
         _same_shape(markers, image, "markers")
-    if np.ndim(connectivity) == 0:
+    if not several(connectivity):
         connectivity = integer(connectivity, "connectivity", at_least=1, at_most=image.ndim)
     else:
         connectivity = footprint_array(connectivity, image, "connectivity")

@@ -483,6 +483,14 @@ def _volume(found: _Found, voxel_size, unit, select, chunks) -> Volume:
         source = View(source, fixed, order)
     if voxel_size is not None:
         sizes = _checks.per_axis(voxel_size, "voxel_size", source.ndim, above=0)
+    if chunks is not None:
+        try:
+            chunks = da.core.normalize_chunks(chunks, source.shape, dtype=source.dtype)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"chunks must be what dask.array.from_array takes for {source.shape}, "
+                f"got {_checks.shown(chunks)}: {' '.join(str(error).split())}"
+            ) from None
     data = da.from_array(
         source,
         chunks=_chunks(source) if chunks is None else chunks,

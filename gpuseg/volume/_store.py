@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import _checks
 from .._files import _sync, shown, whole_text
 from ._sources import VolumeError, blamed
 
@@ -25,9 +26,8 @@ def layout(shape, chunk=None, shard=None) -> tuple[tuple[int, ...], tuple[int, .
     ndim = len(shape)
     chunk = CHUNK.get(ndim, 64) if chunk is None else chunk
     shard = SHARD.get(ndim, 256) if shard is None else shard
-    chunk = (chunk,) * ndim if isinstance(chunk, int) else tuple(chunk)
-    shard = (shard,) * ndim if isinstance(shard, int) else tuple(shard)
-    if len(chunk) != ndim or len(shard) != ndim or min(*chunk, *shard) < 1:
+    chunk, shard = _sides(chunk, "chunks", ndim), _sides(shard, "shards", ndim)
+    if len(chunk) != ndim or len(shard) != ndim:
         raise ValueError(
             f"chunks and shards must be {ndim} positive integers, got {chunk}, {shard}"
         )
@@ -35,6 +35,12 @@ def layout(shape, chunk=None, shard=None) -> tuple[tuple[int, ...], tuple[int, .
     # No larger than what covers the array; a multiple of the chunk.
     shard = tuple(min(-(-s // c), -(-n // c)) * c for s, c, n in zip(shard, chunk, shape))
     return chunk, shard
+
+
+def _sides(sides, name: str, ndim: int) -> tuple[int, ...]:
+    """A whole number for each axis, of one for all or one for each."""
+    sides = _checks.sequence(sides, name, "integers") if _checks.several(sides) else (sides,) * ndim
+    return tuple(_checks.integer(side, name, at_least=1) for side in sides)
 
 
 def boxes(shape, piece) -> list[Box]:

@@ -127,7 +127,9 @@ def _check_distinct(table, n_clusters) -> None:
 
 def check_enough(distinct: int, n_clusters: int) -> None:
     if distinct < n_clusters:
-        raise ValueError(f"there are only {distinct} different pixels, for {n_clusters} clusters")
+        raise ValueError(
+            f"image: there are only {distinct} different pixels, for {n_clusters} clusters"
+        )
 
 
 def some_distinct(table, n_clusters):
