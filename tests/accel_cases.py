@@ -166,7 +166,6 @@ OPTIONS = {
     "skimage.filters.threshold_local": ({"method": "mean"}, {"method": "median"}, {"offset": 2}),
     "skimage.filters.threshold_minimum": (*_BINS, {"max_num_iter": 3}),
     "skimage.filters.threshold_otsu": _BINS,
-    "skimage.filters.threshold_sauvola": ({"r": 10}, {"window_size": 3}),
     "skimage.filters.threshold_triangle": _BINS[:3],
     "skimage.filters.threshold_yen": _BINS,
     "skimage.measure.label": ({"background": 1}, {"background": -1}, {"return_num": True}),

@@ -61,6 +61,10 @@ LEFT = {
         "floating-point images are counted in bins: within one bin of 256, not the same number"
     ),
     "skimage.filters.threshold_multiotsu": "integer images of more than 256 values are binned",
+    "skimage.filters.threshold_niblack": (
+        "a last digit, from sums in another order, decides about voxels that are at their threshold"
+    ),
+    "skimage.filters.threshold_sauvola": "as threshold_niblack",
     "skimage.metrics.mean_squared_error": "one pass over two images, which NumPy makes as fast",
     "skimage.segmentation.slic": "other clusters: scikit-image's depend on the order of its sums",
     "skimage.filters.try_all_threshold": "draws more methods than scikit-image has",

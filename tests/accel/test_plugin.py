@@ -92,7 +92,7 @@ def test_rules_are_of_functions_that_are_served(path):
         ("skimage.filters.threshold_otsu", [np.ones((4, 4, 3))], {}),
         ("skimage.filters.median", [np.ones((4, 4))], {"behavior": "rank"}),
         ("skimage.filters.median", [np.full((4, 4), np.nan)], {}),
-        ("skimage.filters.threshold_niblack", [np.full((4, 4), np.nan), 3], {}),
+        ("skimage.filters.threshold_local", [np.full((4, 4), np.nan), 3], {}),
         ("skimage.morphology.opening", [np.full((4, 4), np.nan)], {}),
         ("scipy.ndimage.median_filter", [np.full((4, 4), np.nan), 3], {}),
         ("skimage.filters.threshold_yen", [np.ones((4, 4), bool)], {}),
